@@ -225,6 +225,33 @@ COFFER_PUBLIC COFFER_MUST_CHECK int coffer_seal(struct coffer *coffer, struct co
 COFFER_PUBLIC COFFER_MUST_CHECK int coffer_open(struct coffer *coffer, struct coffer_cell *cells, size_t count,
                                                 struct coffer_error *err);
 
+/* ---- cells as stored, by the column's phase ---- */
+
+/* What a row holds for one protected column.  With a companion: `plain` from the column's own name, `sealed` from the companion.
+ * In place there is one stored value: give it as `plain` if its storage class can be a plaintext of the column's type, as
+ * `sealed` if it can be an envelope (SQLite: any BLOB; PostgreSQL text form: any text), as both where the class cannot tell. */
+struct coffer_stored {
+    struct coffer_value plain;
+    const uint8_t *sealed; /* NULL: NULL */
+    size_t sealed_len;
+};
+
+/* The value of a stored cell, as the phase says:
+ *   off, shadow  the plaintext
+ *   dual         the envelope if there is one, else the plaintext; in place, what opens at its place is an envelope
+ *   sealed       the envelope; a plaintext is COFFER_E_PLAINTEXT, never data
+ * `out` holds max(sealed_len, plain.len) bytes; `value` borrows from `out` or from `stored`.  Errors as coffer_open(). */
+COFFER_PUBLIC COFFER_MUST_CHECK int coffer_cell_read(struct coffer *coffer, const struct coffer_column *column,
+                                                     struct coffer_place place, const struct coffer_stored *stored,
+                                                     uint8_t *out, size_t out_max, struct coffer_value *value,
+                                                     struct coffer_error *err);
+/* What to store for `value`: off, shadow: `plain`; dual, sealed: a fresh envelope in `sealed` (in `out`, coffer_sealed_max() bytes)
+ * and `plain` NULL.  With a companion write both columns in one statement, always.  Errors as coffer_seal(). */
+COFFER_PUBLIC COFFER_MUST_CHECK int coffer_cell_write(struct coffer *coffer, const struct coffer_column *column,
+                                                      struct coffer_place place, const struct coffer_value *value,
+                                                      uint8_t *out, size_t out_max, struct coffer_stored *stored,
+                                                      struct coffer_error *err);
+
 /* ---- without any key ---- */
 
 #define COFFER_KEY_ID_LEN 4

@@ -19,8 +19,11 @@ struct keyring_store {
     int (*escrow_put)(struct keyring_store *store, uint32_t key_id, struct bytes content, struct coffer_error *err);
     int (*escrow_get)(struct keyring_store *store, uint32_t key_id, struct buf *content, struct coffer_error *err);
     int (*escrow_remove)(struct keyring_store *store, uint32_t key_id, struct coffer_error *err);
-    /* Audit log: append one line (with its newline), durable; read all. */
-    int (*audit_append)(struct keyring_store *store, struct bytes line, struct coffer_error *err);
+    /* Audit log: append one line, durable.  Under the store's lock `make` is given the whole log and adds one line (with its newline)
+     * to `line`, so that a chain of hashes has one writer at a time.  Read gives all. */
+    int (*audit_append)(struct keyring_store *store,
+                        int (*make)(void *arg, struct bytes log, struct buf *line, struct coffer_error *err), void *arg,
+                        struct coffer_error *err);
     int (*audit_read)(struct keyring_store *store, struct buf *out, struct coffer_error *err);
     /* Certificates by digest name, kept beside the keyring. */
     int (*certificate_put)(struct keyring_store *store, const char *name, struct bytes content, struct coffer_error *err);

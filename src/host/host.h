@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What programs of ours need around the library: the keyring as files, working rows over a database, heartbeats. */
+#ifndef COFFER_HOST_INTERNAL_H
+#define COFFER_HOST_INTERNAL_H
+
+#include "base/os.h"
+#include "db/db.h"
+#include "keyring/store.h"
+#include "ledger/journal.h"
+
+/* ---- settings: options, then coffer.toml of the working folder (keys keyring, kek, database), then COFFER_KEYRING/COFFER_KEK ---- */
+
+struct host_settings {
+    char keyring[1024], kek[1024];
+};
+/* MISUSE with what to give when one is missing. */
+COFFER_MUST_CHECK int host_settings_find(const char *keyring, const char *kek, const struct os *os, struct host_settings *out,
+                                         struct coffer_error *err);
+
+/* ---- the keyring as files: NAME, NAME.lock, NAME.<epoch> (five kept), NAME.audit, NAME.escrow/, NAME.certificates/ ---- */
+
+/* Takes ownership of `kek`.  Nothing is read yet.  Free with file_store_close(). */
+COFFER_MUST_CHECK int file_store_open(const char *path, struct kek *kek, const struct os *os, struct keyring_store **out,
+                                      struct coffer_error *err);
+void file_store_close(struct keyring_store *store);
+/* Make a new keyring file (epoch 1) with its audit log; EXISTS if there is one. */
+COFFER_MUST_CHECK int file_store_init(const char *path, struct kek *kek, const struct os *os, const char *who,
+                                      struct coffer_error *err);
+
+/* ---- a database as the keyring knows it ---- */
+
+struct host_database {
+    struct db *db;
+    struct uuid id;
+    char name[DB_NAME_MAX];   /* URL for people */
+    char incarnation[DB_NAME_MAX]; /* engine part ‖ "/" ‖ random part, as found now */
+    bool registered; /* the keyring knows it */
+    bool restored;   /* incarnation differs from the keyring's: a restore or a clone; RECOVER before anything else */
+    struct journal journal;
+    struct journal_store *rows;
+};
+/* Connect and read table meta.  A database without one, or with another keyring's (REFUSED, says which), has registered = false.
+ * ROLLBACK: "this keyring is at epoch 7, the database has seen 9".  TAMPERED.  `keyring` is borrowed while open. */
+COFFER_MUST_CHECK int host_database_open(const struct keyring *keyring, const char *url, bool allow_password,
+                                         const struct db_options *options, struct host_database **out, struct coffer_error *err);
+void host_database_close(struct host_database *database);
+/* Another snapshot of the keyring (after an edit). */
+void host_database_use(struct host_database *database, const struct keyring *keyring);
+/* First protect: install the working tables, choose an id, write meta; the keyring record is put by the caller's change. Idempotent. */
+COFFER_MUST_CHECK int host_database_adopt(struct host_database *database, struct coffer_error *err);
+/* Write (keyring id, epoch, key ids) as seen; with `renew`, a new random part of the incarnation, returned in database->incarnation. */
+COFFER_MUST_CHECK int host_database_saw(struct host_database *database, bool renew, struct coffer_error *err);
+
+/* Journal rows over the working tables of `db` (borrowed). */
+COFFER_MUST_CHECK int journal_db_new(struct db *db, struct journal_store **out, struct coffer_error *err);
+void journal_db_free(struct journal_store *store);
+
+/* ---- heartbeats ---- */
+
+struct heartbeat {
+    char client[KEYRING_NAME_MAX]; /* "clinic-web@host:pid" */
+    char role[KEYRING_NAME_MAX];   /* the declared name part, "clinic-web" */
+    uint64_t epoch;                /* of the keyring it uses */
+    int64_t at_us;                 /* by the writer's clock */
+    bool leaving;                  /* said goodbye */
+    struct coffer_use use[32];     /* since it started, by key */
+    size_t use_count;
+};
+#define HEARTBEAT_EVERY_MS 5000
+#define HEARTBEAT_LIVE_MS 90000
+COFFER_MUST_CHECK int heartbeat_write(struct journal *journal, const struct heartbeat *beat, struct coffer_error *err);
+typedef int (*heartbeat_fn)(void *arg, const struct heartbeat *beat, struct coffer_error *err);
+COFFER_MUST_CHECK int heartbeat_list(struct journal *journal, heartbeat_fn fn, void *arg, struct coffer_error *err);
+
+#endif
