@@ -4,10 +4,14 @@
 #define COFFER_BASE_OS_H
 
 #include "base/bytes.h"
+#include "base/secret.h"
 
 struct os {
     /* Read a whole file of at most `max` bytes.  NOTFOUND, LIMIT, IO. */
     int (*read_file)(const struct os *os, const char *path, size_t max, struct buf *out, struct coffer_error *err);
+    /* Read a whole file of 1 to `max` (at most 4000) bytes straight into secret memory.  NOTFOUND, LIMIT, IO, FORMAT (empty),
+     * REFUSED if group or others may read it, or it is neither a regular file nor a pipe. */
+    int (*read_secret)(const struct os *os, const char *path, size_t max, struct secret **out, struct coffer_error *err);
     /* Write so that after any crash the path holds the whole old or the whole new content: temporary in the same folder,
      * fsync, rename, fsync of the folder.  `mode` as chmod.  With `exclusive`, EXISTS if the path exists. */
     int (*write_file)(const struct os *os, const char *path, struct bytes data, unsigned mode, bool exclusive,

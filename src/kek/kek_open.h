@@ -9,14 +9,12 @@
 /* Asked for a passphrase; `confirm` for a new one.  The implementation fills `out` (a secret).  NULL: no terminal, REFUSED. */
 typedef int (*kek_prompt)(void *arg, const char *question, bool confirm, struct secret **out, struct coffer_error *err);
 
-/* Open a provider by URI.  Reads the secret at once.  MISUSE for an unknown scheme (lists the known), NOTFOUND, IO,
- * FORMAT (a key file that is not 32 bytes), REFUSED (a key file that group or others may read). */
+/* Open a provider by URI.  A file is read at once.  A prompt is asked once, when its answer is first needed: with `confirm`
+ * by a new keyring, without by an existing one; `prompt_arg` must live as long as the provider.  MISUSE for an unknown scheme (lists the known), NOTFOUND,
+ * IO, FORMAT (a key file that is not 32 bytes), REFUSED (a file that group or others may read). */
 COFFER_MUST_CHECK int kek_open(const char *uri, const struct os *os, kek_prompt prompt, void *prompt_arg, struct kek **out,
                                struct coffer_error *err);
 /* For `keyring init`: make the key file (32 random bytes, 0600) if it is missing; never overwrites.  `*made` says so. */
 COFFER_MUST_CHECK int kek_prepare(const char *uri, const struct os *os, bool *made, struct coffer_error *err);
-/* Providers over bytes in memory. */
-COFFER_MUST_CHECK int kek_key_new(struct bytes key, struct kek **out, struct coffer_error *err);
-COFFER_MUST_CHECK int kek_passphrase_new(struct bytes passphrase, struct kek **out, struct coffer_error *err);
 
 #endif

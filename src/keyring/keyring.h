@@ -6,6 +6,8 @@
  * the next epoch; storing the bytes is a keyring_store's work (store.h).  Not thread-safe for edits; any number of threads
  * may read one that nobody edits.
  *
+ * Edits: MISUSE for a record that breaks its own rules (a name that is not UTF-8, an unknown enum value, a zero id), LIMIT for
+ * too many records; after any failure the keyring is as it was.
  * Pointers to records (`const struct keyring_key *` …) are valid until the next edit of that kind of record, or free.
  */
 #ifndef COFFER_KEYRING_KEYRING_H
@@ -121,17 +123,20 @@ COFFER_MUST_CHECK int keyring_new(struct kek *kek, const char *made_by, int64_t 
 void keyring_free(struct keyring *kr);
 /* Decode and authenticate.  Errors as coffer_new(); the message tells damaged, truncated, foreign and newer apart. */
 COFFER_MUST_CHECK int keyring_decode(struct bytes file, struct kek *kek, struct keyring **out, struct coffer_error *err);
-/* Decode another content under the root key that `known` already has (no KDF).  KEK if that was changed. */
+/* Decode another content under the root key that `known` already has (no KDF): a newer file, or an escrow file of it.
+ * ROLLBACK for another keyring's id, KEK if the KEK was changed; the caller compares epochs. */
 COFFER_MUST_CHECK int keyring_decode_again(struct bytes file, const struct keyring *known, struct keyring **out,
                                            struct coffer_error *err);
 /* A deep copy, to edit. */
 COFFER_MUST_CHECK int keyring_clone(const struct keyring *kr, struct keyring **out, struct coffer_error *err);
-/* Write the file with epoch = keyring_epoch() + 1 and set that in `kr`. */
+/* Write the file with epoch = keyring_epoch() + 1 in place of what `out` held, and set that epoch in `kr`.
+ * LIMIT above the size of `out` or KEYRING_FILE_MAX.  After a failure `kr` is as it was. */
 COFFER_MUST_CHECK int keyring_encode(struct keyring *kr, struct buf *out, struct coffer_error *err);
 /* Unauthenticated look at a file: id, epoch, kek kind. */
 COFFER_MUST_CHECK int keyring_peek(struct bytes file, struct uuid *id, uint64_t *epoch, uint16_t *kek_kind,
                                    struct coffer_error *err);
-/* Take another KEK: every key is re-wrapped at the next encode. */
+/* Take another KEK: every key is re-wrapped at the next encode.  Escrow files stay under the KEK that they were made with:
+ * decode, rewrap and encode each of them too, or keep the old KEK. */
 COFFER_MUST_CHECK int keyring_rewrap(struct keyring *kr, struct kek *kek, struct coffer_error *err);
 /* A keyring of its own (same keyring id, kind "escrow") that holds one key with its material, under the same root or `kek`. */
 COFFER_MUST_CHECK int keyring_extract(const struct keyring *kr, uint32_t key_id, struct kek *kek_or_null,
@@ -140,6 +145,8 @@ COFFER_MUST_CHECK int keyring_extract(const struct keyring *kr, uint32_t key_id,
  * EXISTS for a known id with another fingerprint; identical keys are skipped.  `*count` keys were taken. */
 COFFER_MUST_CHECK int keyring_import(struct keyring *kr, const struct keyring *from, size_t *count, struct coffer_error *err);
 
+/* An escrow file: one key, nothing else.  Whoever expects a whole keyring refuses it. */
+bool keyring_is_escrow(const struct keyring *kr);
 uint64_t keyring_epoch(const struct keyring *kr);
 struct uuid keyring_id(const struct keyring *kr);
 uint16_t keyring_kek_kind(const struct keyring *kr);
@@ -158,7 +165,7 @@ COFFER_MUST_CHECK int keyring_key_add(struct keyring *kr, enum key_purpose purpo
 /* Move along the lifecycle.  Allowed: staged→active (the line's active key becomes draining in the same step), staged→draining,
  * active→draining, draining→active (abort; never when compromised), draining→fenced, fenced→draining, fenced→proven,
  * proven→draining (a restore, or an open was seen), proven→escrowed (drops the material), escrowed→draining (import),
- * escrowed→destroyed, proven→destroyed.  Anything else REFUSED. */
+ * escrowed→destroyed, proven→destroyed.  Anything else REFUSED.  Going back to draining voids the key's certificates. */
 COFFER_MUST_CHECK int keyring_key_move(struct keyring *kr, uint32_t id, enum key_state state, int64_t now_us,
                                        struct coffer_error *err);
 COFFER_MUST_CHECK int keyring_key_compromise(struct keyring *kr, uint32_t id, struct coffer_error *err);
@@ -172,7 +179,7 @@ const struct keyring_column *keyring_column(const struct keyring *kr, const stru
                                             const char *name); /* not retired ones; NULL */
 const struct keyring_column *keyring_column_by_id(const struct keyring *kr, const struct uuid *id);
 COFFER_MUST_CHECK int keyring_column_put(struct keyring *kr, const struct keyring_column *column, struct coffer_error *err);
-/* Sets phase and phase_epoch (the epoch of the next encode). */
+/* Sets phase and phase_epoch (the epoch of the next encode), as keyring_column_put() does when the phase is another. */
 COFFER_MUST_CHECK int keyring_column_phase(struct keyring *kr, const struct uuid *id, int phase, struct coffer_error *err);
 
 size_t keyring_database_count(const struct keyring *kr);
