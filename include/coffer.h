@@ -237,8 +237,10 @@ struct coffer_stored {
 };
 
 /* The value of a stored cell, as the phase says:
- *   off, shadow  the plaintext
- *   dual         the envelope if there is one, else the plaintext; in place, what opens at its place is an envelope
+ *   off          the plaintext
+ *   shadow       the plaintext; where it is NULL, the envelope (a client that is a step ahead wrote it)
+ *   dual         the envelope if there is one, else the plaintext
+ *                (shadow and dual in place: what opens at its place is an envelope, anything else plaintext)
  *   sealed       the envelope; a plaintext is COFFER_E_PLAINTEXT, never data
  * `out` holds max(sealed_len, plain.len) bytes; `value` borrows from `out` or from `stored`.  Errors as coffer_open(). */
 COFFER_PUBLIC COFFER_MUST_CHECK int coffer_cell_read(struct coffer *coffer, const struct coffer_column *column,

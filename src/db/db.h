@@ -210,6 +210,7 @@ struct db_guard {
     const char *sql;
     const struct coffer_value *params;
     size_t count;
+    bool rehearse; /* roll back at the end although all went well: a plan's trial */
 };
 /* Write the cells that have set_… in one short transaction: lock in key order skipping locked rows (`wait_ms` 0) or waiting
  * at most `wait_ms`, update only rows whose stored bytes are what was read, compare what came back with what was sent.

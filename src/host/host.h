@@ -48,8 +48,9 @@ void host_database_close(struct host_database *database);
 void host_database_use(struct host_database *database, const struct keyring *keyring);
 /* First protect: install the working tables, choose an id, write meta; the keyring record is put by the caller's change. Idempotent. */
 COFFER_MUST_CHECK int host_database_adopt(struct host_database *database, struct coffer_error *err);
-/* Write (keyring id, epoch, key ids) as seen; with `renew`, a new random part of the incarnation, returned in database->incarnation. */
-COFFER_MUST_CHECK int host_database_saw(struct host_database *database, bool renew, struct coffer_error *err);
+/* Write (keyring id, epoch, key ids) as seen; `renew` (NULL: keep) becomes the random part of the incarnation.  A finished rotation gives
+ * its id, after the keyring has accepted it: whoever dies in between is told from a restore by the rotation's record. */
+COFFER_MUST_CHECK int host_database_saw(struct host_database *database, const char *renew, struct coffer_error *err);
 
 /* Journal rows over the working tables of `db` (borrowed). */
 COFFER_MUST_CHECK int journal_db_new(struct db *db, struct journal_store **out, struct coffer_error *err);
