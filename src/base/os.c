@@ -58,6 +58,68 @@ real_read_file(const struct os *os, const char *path, size_t max, struct buf *ou
     return rc != COFFER_OK ? rc : buf_status(out, err);
 }
 
+/* What may hold a secret: a regular file or a pipe that nobody else can read.  Asked of the open
+ * file, not of its name, so that it cannot be exchanged in between. */
+static int
+check_secret_file(int fd, const char *path, struct coffer_error *err)
+{
+    struct stat st;
+
+    if (fstat(fd, &st) != 0)
+        return io_error(err, "look at", path);
+    if (!S_ISREG(st.st_mode) && !S_ISFIFO(st.st_mode))
+        return error_set(err, COFFER_E_REFUSED,
+                         "%s is neither a file nor a pipe: no secret is read from it", path);
+    if ((st.st_mode & (S_IRGRP | S_IROTH)) != 0)
+        return error_set(err, COFFER_E_REFUSED,
+                         "%s can be read by others (mode %04o): chmod 600 it, and consider its "
+                         "content known to them",
+                         path, (unsigned)(st.st_mode & 07777));
+    return COFFER_OK;
+}
+
+static int
+real_read_secret(const struct os *os, const char *path, size_t max, struct secret **out,
+                 struct coffer_error *err)
+{
+    struct secret *room = NULL;
+    size_t len = 0;
+    ssize_t n;
+    int fd, rc;
+
+    *out = NULL;
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return io_error(err, "open", path);
+    rc = check_secret_file(fd, path, err);
+    if (rc != COFFER_OK)
+        goto out;
+    rc = secret_new(max + 1, &room, err); /* one more, to notice a longer file */
+    if (rc != COFFER_OK)
+        goto out;
+    while (len <= max && (n = read(fd, secret_expose_mut(room) + len, max + 1 - len)) != 0) {
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0) {
+            rc = io_error(err, "read", path);
+            goto out;
+        }
+        len += (size_t)n;
+    }
+    if (len > max)
+        rc = error_set(err, COFFER_E_LIMIT, "%s is larger than the %zu bytes it may have", path,
+                       max);
+    else if (len == 0)
+        rc = error_set(err, COFFER_E_FORMAT, "%s is empty", path);
+    else
+        rc = secret_copy(bytes_of(secret_expose(room).ptr, len), out, err);
+
+out:
+    secret_free(room);
+    close(fd);
+    return rc;
+}
+
 static int
 write_all(int fd, struct bytes data)
 {
@@ -276,6 +338,7 @@ real_random(const struct os *os, void *out, size_t len, struct coffer_error *err
 
 const struct os os_real = {
     .read_file = real_read_file,
+    .read_secret = real_read_secret,
     .write_file = real_write_file,
     .append_file = real_append_file,
     .remove_file = real_remove_file,

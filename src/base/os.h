@@ -9,7 +9,7 @@
 struct os {
     /* Read a whole file of at most `max` bytes.  NOTFOUND, LIMIT, IO. */
     int (*read_file)(const struct os *os, const char *path, size_t max, struct buf *out, struct coffer_error *err);
-    /* Read a whole file of 1 to `max` (at most 4000) bytes straight into secret memory.  NOTFOUND, LIMIT, IO, FORMAT (empty),
+    /* Read a whole file of 1 to `max` (at most 3999) bytes straight into secret memory.  NOTFOUND, LIMIT, IO, FORMAT (empty),
      * REFUSED if group or others may read it, or it is neither a regular file nor a pipe. */
     int (*read_secret)(const struct os *os, const char *path, size_t max, struct secret **out, struct coffer_error *err);
     /* Write so that after any crash the path holds the whole old or the whole new content: temporary in the same folder,

@@ -12,7 +12,7 @@
 #include <string.h>
 
 #define KNOWN "file:PATH (32 random bytes), passphrase: (asks) and passphrase:FILE (its first line)"
-#define SECRET_FILE_MAX 4000
+#define SECRET_FILE_MAX 3999
 #define KEY_FILE_MODE 0600
 
 enum scheme { SCHEME_FILE, SCHEME_PASSPHRASE };
