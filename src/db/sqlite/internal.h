@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef COFFER_DB_SQLITE_INTERNAL_H
+#define COFFER_DB_SQLITE_INTERNAL_H
+
+#include "db/internal.h"
+
+#include <sqlite3.h>
+
+struct sqlite_db {
+    struct db db;
+    sqlite3 *handle;
+};
+
+static inline sqlite3 *
+handle_of(struct db *db)
+{
+    return ((struct sqlite_db *)db)->handle;
+}
+
+/* Status of a failed call: CONFLICT for busy and locked, CANCELLED for interrupt, else DB; rolls
+ * back what is open. */
+int sqlite_failed(struct db *db, struct coffer_error *err, const char *doing);
+COFFER_MUST_CHECK int sqlite_prepare(struct db *db, const char *sql, sqlite3_stmt **out,
+                                     struct coffer_error *err);
+/* Run SQL without parameters or rows. */
+COFFER_MUST_CHECK int sqlite_exec(struct db *db, const char *sql, struct coffer_error *err);
+COFFER_MUST_CHECK int sqlite_exec_buf(struct db *db, struct buf *sql,
+                                      struct coffer_error *err); /* wipes `sql` */
+void sqlite_bind(sqlite3_stmt *stmt, int index, const struct coffer_value *value);
+void sqlite_bind_named(sqlite3_stmt *stmt, const struct coffer_value *params,
+                       size_t count); /* $1, $2, … */
+void sqlite_column(sqlite3_stmt *stmt, int column,
+                   struct coffer_value *out); /* by storage class; borrows until the next step */
+
+/* connection.c */
+int sqlite_run(struct db *, const char *, const struct coffer_value *, size_t, struct db_result **,
+               struct coffer_error *);
+int sqlite_stream(struct db *, const char *, const struct coffer_value *, size_t, db_row_fn, void *,
+                  struct coffer_error *);
+int sqlite_begin(struct db *, enum db_txn, struct coffer_error *);
+int sqlite_commit(struct db *, struct coffer_error *);
+void sqlite_rollback(struct db *);
+
+/* types.c: between a stored value and the plaintext of a column's type, exactly reversible or not
+ * at all. */
+int sqlite_declared_type(const char *declared); /* coffer type, 0 unsupported */
+/* `text` keeps what the result borrows beyond `stored`.  False: no value of the type that would
+ * come back the same. */
+bool sqlite_decode(int type, const struct coffer_value *stored, char text[64],
+                   struct coffer_value *out);
+/* The stored value for a plaintext; `text` keeps what it borrows. */
+void sqlite_encode(int type, const struct coffer_value *plain, char text[64],
+                   struct coffer_value *stored);
+
+/* sql.c: pieces of SQL. */
+void sql_ident(struct buf *sql, const char *name);
+/* Condition that `expr` looks like a stored envelope of this cell. */
+void sql_shape(struct buf *sql, const char *expr, const struct db_cell_spec *cell);
+/* The key id of an envelope in `expr`, as 8 lower-case hex digits. */
+void sql_key_id(struct buf *sql, const char *expr, const struct db_cell_spec *cell);
+/* The column that holds envelopes, quoted. */
+void sql_sealed(struct buf *sql, const struct db_cell_spec *cell);
+
+int sqlite_table_open(struct db *, const char *, struct db_table **, struct coffer_error *);
+COFFER_MUST_CHECK int sqlite_trigger_names(struct db *, const struct db_table *, struct buf *out,
+                                           struct coffer_error *);
+int sqlite_obstacles(struct db *, const struct db_table *, const struct db_cell_spec *,
+                     struct db_obstacles *, struct coffer_error *);
+int sqlite_phase_apply(struct db *, const struct db_table *, const struct db_cell_spec *, int, int,
+                       struct coffer_error *);
+int sqlite_walk_open(struct db *, const struct db_table *, const struct db_want *, size_t,
+                     struct db_walk **, struct coffer_error *);
+void sqlite_walk_close(struct db_walk *);
+int sqlite_walk_bound(struct db_walk *, const struct coffer_value *, uint64_t, struct db_result **,
+                      bool *, struct coffer_error *);
+int sqlite_walk_read(struct db_walk *, const struct coffer_value *, const struct coffer_value *,
+                     size_t, struct db_batch **, struct coffer_error *);
+int sqlite_walk_write(struct db_walk *, struct db_batch *, const struct db_guard *, unsigned,
+                      const char *, struct coffer_error *);
+int sqlite_count(struct db *, const struct db_table *, const struct db_cell_spec *,
+                 struct db_count **, struct coffer_error *);
+int sqlite_fence_set(struct db *, const struct db_table *, const struct db_fence *, size_t,
+                     struct coffer_error *);
+int sqlite_find_envelopes(struct db *, const char *const *, size_t, db_find_fn, void *,
+                          struct coffer_error *);
+const char *sqlite_catalog_name(const char *);
+int sqlite_catalog_install(struct db *, struct coffer_error *);
+int sqlite_catalog_present(struct db *, bool *, struct coffer_error *);
+
+/* The walk's own state. */
+struct sqlite_walk {
+    struct db_walk walk;
+    const struct db_table *table;
+    const struct db_want *wants;
+    size_t count;
+    bool triggers;         /* of others on this table: what was stored must be read again */
+    struct buf condition;  /* which rows need work */
+    sqlite3_stmt *read[4]; /* [after given | until given << 1] */
+    sqlite3_stmt *bound[2];
+    struct sqlite_write {
+        uint64_t mask; /* bit 2i: the plain column of cell i is set; 2i+1: the sealed one */
+        sqlite3_stmt *update, *again;
+    } writes[8];
+    unsigned next_write;
+};
+void walk_keys(struct buf *sql, const struct sqlite_walk *w); /* "k1, k2" quoted */
+
+#endif
