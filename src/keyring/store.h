@@ -2,7 +2,8 @@
 /* Where a keyring is kept, as a table of functions: host/ has one over files, a test one in memory.
  *
  * A change is: keyring_store_edit(store, how, arg): load, apply `how`, commit; done again, from the newest content, when
- * somebody else committed in between, so that `how` may run more than once.  When it returns COFFER_OK the new content is durable and has been read back.
+ * somebody else committed in between, so that `how` may run more than once.
+ * When it returns COFFER_OK the new content is durable and has been read back.
  */
 #ifndef COFFER_KEYRING_STORE_H
 #define COFFER_KEYRING_STORE_H
