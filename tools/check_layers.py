@@ -1,0 +1,41 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Each folder under src/ includes only what the house lets it use (docs/ARCHITECTURE.md)."""
+import pathlib
+import re
+import sys
+
+BELOW_FIELD = ["keyring", "crypto", "base"]
+USES = {
+    "base": [],
+    "crypto": ["base"],
+    "keyring": ["crypto", "base"],
+    "kek": BELOW_FIELD,
+    "field": BELOW_FIELD,
+    "api": ["field"] + BELOW_FIELD,
+    "ledger": BELOW_FIELD,
+    "db": ["base"],
+    "host": ["api", "kek", "db", "ledger", "field"] + BELOW_FIELD,
+    "rotate": ["host", "ledger", "db", "field"] + BELOW_FIELD,
+    "cli": ["rotate", "host", "api", "kek", "db", "ledger", "field"] + BELOW_FIELD,
+    "sqlite_ext": ["host", "api", "kek", "field"] + BELOW_FIELD,
+}
+LIBRARIES = {"openssl/": {"crypto"}, "sodium.h": {"crypto"}, "sqlite3.h": {"db", "sqlite_ext"}, "libpq-fe.h": {"db"}}
+
+root = pathlib.Path(__file__).resolve().parent.parent / "src"
+bad = 0
+for path in sorted(root.rglob("*.[ch]")):
+    folder = path.relative_to(root).parts[0]
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        found = re.match(r'\s*#\s*include\s+[<"]([^>"]+)[>"]', line)
+        if not found:
+            continue
+        name = found.group(1)
+        part = name.split("/")[0]
+        wrong = part in USES and part != folder and part not in USES.get(folder, [])
+        for library, allowed in LIBRARIES.items():
+            wrong = wrong or (name.startswith(library) and folder not in allowed)
+        if wrong:
+            print(f"src/{path.relative_to(root)}:{number}: {folder}/ may not include {name}")
+            bad += 1
+sys.exit(1 if bad else 0)
