@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Make one allocation fail.
+ *
+ *     for (nth = 1;; nth++) {
+ *         fault_alloc_at(nth);
+ *         rc = the_call();
+ *         if (!fault_fired())
+ *             break;
+ *         ... rc is COFFER_E_NOMEM and nothing is left behind
+ *     }
+ *
+ * Works on base/mem.h and secret memory.  Allocations of any thread count; one test at a time.
+ */
+#ifndef COFFER_TESTS_FAULT_H
+#define COFFER_TESTS_FAULT_H
+
+#include <stdbool.h>
+
+/* The `nth` allocation from now on fails (1 is the next); those after it succeed again. */
+void fault_alloc_at(unsigned nth);
+
+/* Did it come to that?  Disarms, so that what follows in the test allocates as usual. */
+bool fault_fired(void);
+
+#endif
