@@ -70,7 +70,8 @@ struct worker {
 COFFER_MUST_CHECK int worker_walk(struct worker *worker, const struct walk_table *table, struct walk_stats *stats,
                                   struct coffer_error *err);
 /* Work out what to write for one row that was read: the heart of every walk.  Pure but for the codec.  Cells that cannot be moved
- * are left alone and reported through `quarantine` (reason). */
+ * are left alone and reported through `quarantine` (reason).  New values borrow from `storage`, which is appended to and may move:
+ * give each row one of its own. */
 typedef int (*walk_quarantine)(void *arg, const struct walk_column *column, const struct db_row *row, size_t place_count,
                                const char *reason, struct coffer_error *err);
 COFFER_MUST_CHECK int cells_transform(struct codec *codec, const struct walk_column *columns, size_t count, struct db_row *row,
@@ -90,6 +91,8 @@ struct throttle;
 COFFER_MUST_CHECK int throttle_new(const struct throttle_options *options, struct host_database *database,
                                    const struct db_table *table, const struct os *os, struct throttle **out,
                                    struct coffer_error *err);
+/* Take settings that were changed while running from journal table "rotation", key "<rotation id>.throttle", looked at every second. */
+void throttle_follow(struct throttle *throttle, const char *rotation_id);
 void throttle_free(struct throttle *throttle);
 /* After a batch of `rows` that took `busy_ms`: sleeps as long as needed (returns at once when `stop` is set).  Reports why it waits. */
 COFFER_MUST_CHECK int throttle_after(struct throttle *throttle, uint64_t rows, double busy_ms, const struct rotate_env *env,

@@ -1,0 +1,561 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The worker: chunk by chunk, reads rows, opens and seals them in memory, and writes them back if
+ * they are still as read.
+ *
+ * A batch is one short transaction that begins with the guard: the rotation's row at the epoch
+ * under which this worker started. A transition changes that row, so it waits for batches under way
+ * and shuts out the ones that come late, of a worker that was frozen too.  No lock is held while
+ * opening and sealing.  Rows that somebody else holds or changed are left and taken again later: at
+ * the end of the chunk, then by the sweep, and from the third pass on alone, with a short wait.
+ */
+#include "base/mem.h"
+#include "rotate/chunk.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define CHUNK_ROWS_MIN 10000
+#define CHUNK_ROWS_MAX 50000
+#define BATCH_ROWS_START 200
+#define BATCH_ROWS_MAX 8000
+#define BATCH_BYTES (4u << 20) /* of stored values: keeps memory flat when rows are large */
+#define ROW_STORAGE_MAX (256u << 20)
+#define RENEW_MS (CHUNK_LEASE_MS / 3)
+#define RETRIES 3
+#define ALONE_PASS 3
+#define ALONE_WAIT_MS 100
+#define PROGRESS_MS 300
+
+struct walker {
+    struct worker *worker;
+    const struct walk_table *table;
+    struct walk_stats *stats;
+    struct chunks chunks;
+    struct db_want *wants;
+    struct db_walk *walk;
+    struct throttle *throttle;
+    struct db_guard guard;
+    struct coffer_value guard_params[2];
+    char guard_sql[200];
+    struct buf
+        *storage; /* one a row of a batch: new values borrow from it until the batch is written */
+    size_t storage_count;
+    double target_ms; /* of one write */
+    size_t batch_rows, batch_max;
+    size_t bytes_per_row;
+    int64_t progress_at_ms, started_ms;
+    uint64_t started_done;
+    struct chunk chunk;
+    int64_t renewed_ms;
+    int64_t conflict_since_ms; /* 0: none */
+    unsigned conflicts;
+};
+
+static int64_t
+now_ms(const struct walker *w)
+{
+    const struct os *os = w->worker->env->os;
+
+    return os->monotonic_ms(os);
+}
+
+static int
+cancelled(struct coffer_error *err)
+{
+    return error_set(err, COFFER_E_CANCELLED, "stopped; the rotation can be resumed");
+}
+
+/* ---- setting up ---- */
+
+static void
+make_guard(struct walker *w)
+{
+    const struct rotation *rotation = w->worker->rotation;
+    struct db *db = w->worker->database->db;
+
+    snprintf(w->guard_sql, sizeof w->guard_sql, "SELECT 1 FROM %s WHERE key=$1 AND epoch=$2%s",
+             db_catalog_name(db, "rotation"), db_engine(db) == DB_POSTGRESQL ? " FOR SHARE" : "");
+    w->guard_params[0] = (struct coffer_value){
+        .type = COFFER_TEXT, .data = (const uint8_t *)rotation->id, .len = strlen(rotation->id)};
+    w->guard_params[1] =
+        (struct coffer_value){.type = COFFER_INT64, .i64 = (int64_t)rotation->epoch};
+    w->guard = (struct db_guard){.sql = w->guard_sql, .params = w->guard_params, .count = 2};
+}
+
+static void
+choose_sizes(struct walker *w)
+{
+    const struct rotate_options *options = w->worker->options;
+    const struct db_table *table = w->table->table;
+    bool sqlite = db_engine(w->worker->database->db) == DB_SQLITE;
+    bool fast = options->throttle.duty >= 1;
+    uint64_t rows = table->estimate_rows / 50;
+
+    w->chunks.rows = rows < CHUNK_ROWS_MIN   ? CHUNK_ROWS_MIN
+                     : rows > CHUNK_ROWS_MAX ? CHUNK_ROWS_MAX
+                                             : rows;
+    /* SQLite has one writer: others wait for the whole of a batch. */
+    w->target_ms = sqlite ? (fast ? 100 : 20) : 200;
+    w->batch_max = BATCH_ROWS_MAX;
+    w->batch_rows = BATCH_ROWS_START;
+    if (options->batch_rows != 0)
+        w->batch_rows = w->batch_max = options->batch_rows;
+    if (table->estimate_rows != 0)
+        w->bytes_per_row = (size_t)(table->estimate_bytes / table->estimate_rows);
+}
+
+static int
+walker_open(struct walker *w, struct coffer_error *err)
+{
+    struct worker *worker = w->worker;
+    struct db_want *wants = mem_array(w->table->count, sizeof *wants);
+    int rc;
+
+    if (wants == NULL)
+        return error_nomem(err);
+    for (size_t i = 0; i < w->table->count; i++)
+        wants[i] = w->table->columns[i].want;
+    rc = db_walk_open(worker->database->db, w->table->table, wants, w->table->count, &w->walk, err);
+    w->wants = wants; /* borrowed by the walk */
+    if (rc != COFFER_OK)
+        return rc;
+    rc = throttle_new(&worker->options->throttle, worker->database, w->table->table,
+                      worker->env->os, &w->throttle, err);
+    if (rc == COFFER_OK)
+        throttle_follow(w->throttle, worker->rotation->id);
+    return rc;
+}
+
+static void
+walker_close(struct walker *w)
+{
+    throttle_free(w->throttle);
+    db_walk_close(w->walk);
+    mem_free(w->wants);
+    chunk_wipe(&w->chunk);
+    for (size_t i = 0; i < w->storage_count; i++)
+        buf_wipe(&w->storage[i]);
+    mem_free(w->storage);
+}
+
+static int
+storage_for(struct walker *w, size_t rows, struct coffer_error *err)
+{
+    struct buf *grown;
+
+    if (rows <= w->storage_count)
+        return COFFER_OK;
+    grown = mem_grow(w->storage, rows * sizeof *grown);
+    if (grown == NULL)
+        return error_nomem(err);
+    w->storage = grown;
+    while (w->storage_count < rows)
+        buf_init(&w->storage[w->storage_count++], ROW_STORAGE_MAX);
+    return COFFER_OK;
+}
+
+/* ---- one batch ---- */
+
+static int
+to_quarantine(void *arg, const struct walk_column *column, const struct db_row *row,
+              size_t place_count, const char *reason, struct coffer_error *err)
+{
+    struct walker *w = arg;
+
+    int rc;
+
+    rc = quarantine_put(&w->worker->database->journal, column->column, row,
+                        w->table->table->key_count, reason, err);
+    w->stats->quarantined += rc == COFFER_OK;
+    w->chunk.stats.quarantined += rc == COFFER_OK;
+    return rc;
+}
+
+static int
+transform(struct walker *w, struct db_batch *batch, struct coffer_error *err)
+{
+    int rc = storage_for(w, batch->count, err);
+
+    for (size_t i = 0; rc == COFFER_OK && i < batch->count; i++) {
+        buf_clear(&w->storage[i]);
+        rc = cells_transform(w->worker->codec, w->table->columns, w->table->count, &batch->rows[i],
+                             batch->place_count, w->worker->options, &w->storage[i], to_quarantine,
+                             w, err);
+    }
+    return rc;
+}
+
+static void
+count_outcomes(struct walker *w, const struct db_batch *batch, uint64_t *moved)
+{
+    struct walk_stats *stats = w->stats;
+
+    for (size_t i = 0; i < batch->count; i++) {
+        const struct db_row *row = &batch->rows[i];
+
+        if (row->outcome == DB_ROW_MOVED)
+            (*moved)++;
+        if (row->outcome != DB_ROW_DONE)
+            continue;
+        stats->rows_done++;
+        w->chunk.stats.rows_done++;
+        for (size_t c = 0; c < batch->cell_count; c++) {
+            stats->cells_done += row->cells[c].set_plain || row->cells[c].set_sealed;
+            stats->bytes_sealed += row->cells[c].set_sealed ? row->cells[c].new_sealed.len : 0;
+        }
+    }
+    stats->batches++;
+}
+
+static bool
+any_set(const struct db_batch *batch)
+{
+    for (size_t i = 0; i < batch->count; i++)
+        for (size_t c = 0; c < batch->cell_count; c++)
+            if (batch->rows[i].cells[c].set_plain || batch->rows[i].cells[c].set_sealed)
+                return true;
+    return false;
+}
+
+static int
+write_batch(struct walker *w, struct db_batch *batch, unsigned wait_ms, struct coffer_error *err)
+{
+    if (!any_set(batch)) {
+        for (size_t i = 0; i < batch->count; i++)
+            batch->rows[i].outcome = DB_ROW_UNTOUCHED;
+        return COFFER_OK;
+    }
+    return db_walk_write(w->walk, batch, &w->guard, wait_ms, w->worker->rotation->id, err);
+}
+
+/* Aim each write at the target, from how long this one took. */
+static void
+adapt(struct walker *w, const struct db_batch *batch, size_t limit, double write_ms)
+{
+    size_t by_bytes;
+
+    if (batch->count != 0)
+        w->bytes_per_row = (w->bytes_per_row + batch->storage.len / batch->count + 1) / 2;
+    if (write_ms > w->target_ms)
+        w->batch_rows = (size_t)((double)limit * (w->target_ms / write_ms)) + 1;
+    else if (batch->count == limit && write_ms < 0.6 * w->target_ms && w->batch_rows <= limit)
+        w->batch_rows = 2 * limit;
+    if (w->batch_rows > w->batch_max)
+        w->batch_rows = w->batch_max;
+    by_bytes = w->bytes_per_row != 0 ? BATCH_BYTES / w->bytes_per_row + 1 : w->batch_rows;
+    if (w->batch_rows > by_bytes)
+        w->batch_rows = by_bytes;
+}
+
+/* Somebody else is at it: less at a time, after a pause that is different for every worker. */
+static int
+back_off(struct walker *w, struct coffer_error *err)
+{
+    const struct rotate_env *env = w->worker->env;
+    int64_t now = now_ms(w);
+    uint8_t jitter = 0;
+    unsigned wait_ms = 5u << (w->conflicts < 6 ? w->conflicts : 6);
+
+    if (stopped(env))
+        return cancelled(err);
+    if (w->conflicts++ == 0)
+        w->conflict_since_ms = now;
+    if (w->conflicts % 50 == 0)
+        say(env, ROTATE_WAIT, w->worker->step,
+            "the database has been busy for %" PRId64 " s: %.400s",
+            (now - w->conflict_since_ms) / 1000, err != NULL ? err->message : "");
+    if (w->batch_rows > 1)
+        w->batch_rows /= 2;
+    if (env->os->random(env->os, &jitter, sizeof jitter, NULL) != COFFER_OK)
+        jitter = 0;
+    env->os->sleep_ms(env->os, wait_ms + wait_ms * jitter / 256);
+    return COFFER_OK;
+}
+
+static void
+progress(struct walker *w)
+{
+    const struct worker *worker = w->worker;
+    int64_t now = now_ms(w);
+    double seconds = (double)(now - w->started_ms) / 1000;
+    double rate = seconds > 0 ? (double)(w->stats->rows_done - w->started_done) / seconds : 0;
+    uint64_t total = worker->rotation->total_rows;
+    uint64_t done = w->stats->rows_done;
+
+    if (now - w->progress_at_ms < PROGRESS_MS)
+        return;
+    w->progress_at_ms = now;
+    say_progress(worker->env, worker->step, done, total, rate,
+                 rate > 0 && total > done ? (double)(total - done) / rate : 0);
+}
+
+/* ---- a range of keys ---- */
+
+/* Rows to be taken again: from after the row before the first one, to the last one. */
+struct again {
+    struct row_key after, until;
+    uint64_t rows;
+};
+
+static int
+note_moved(struct again *again, const struct db_batch *batch, const struct row_key *before,
+           struct coffer_error *err)
+{
+    int rc = COFFER_OK;
+
+    for (size_t i = 0; rc == COFFER_OK && i < batch->count; i++) {
+        const struct db_row *row = &batch->rows[i];
+
+        if (row->outcome != DB_ROW_MOVED)
+            continue;
+        if (again->rows == 0)
+            rc = i == 0 ? row_key_set(&again->after, before->values, before->count, err)
+                        : row_key_set(&again->after, batch->rows[i - 1].key, batch->key_count, err);
+        if (rc == COFFER_OK)
+            rc = row_key_set(&again->until, row->key, batch->key_count, err);
+        again->rows++;
+    }
+    return rc;
+}
+
+/* Take the rows that were held by others in three passes one by one, waiting a moment for each. */
+static int
+take_alone(struct walker *w, struct db_batch *batch, const struct row_key *before,
+           struct coffer_error *err)
+{
+    int rc = COFFER_OK;
+
+    for (size_t i = 0; rc == COFFER_OK && i < batch->count; i++) {
+        const struct coffer_value *after = i == 0 ? row_key_values(before) : batch->rows[i - 1].key;
+        struct db_batch *one = NULL;
+        uint64_t moved = 0;
+
+        if (batch->rows[i].outcome != DB_ROW_MOVED)
+            continue;
+        rc = db_walk_read(w->walk, after, batch->rows[i].key, 1, &one, err);
+        if (rc == COFFER_OK)
+            rc = transform(w, one, err);
+        if (rc == COFFER_OK)
+            rc = write_batch(w, one, ALONE_WAIT_MS, err);
+        if (rc == COFFER_OK) {
+            count_outcomes(w, one, &moved);
+            if (moved == 0)
+                batch->rows[i].outcome = DB_ROW_UNTOUCHED; /* counted by now, or gone */
+        } else if (rc == COFFER_E_CONFLICT) {
+            rc = COFFER_OK; /* the next sweep */
+        }
+        db_batch_free(one);
+    }
+    return rc;
+}
+
+/* Keep the lease; whether it was lost is for the caller to see by CONFLICT. */
+static int
+keep_lease(struct walker *w, struct coffer_error *err)
+{
+    int rc;
+
+    if (now_ms(w) - w->renewed_ms < RENEW_MS)
+        return COFFER_OK;
+    rc = chunk_renew(&w->chunks, &w->chunk, err);
+    w->renewed_ms = now_ms(w);
+    return rc == COFFER_E_CONFLICT ? COFFER_E_EXISTS : rc;
+}
+
+/* One batch of the range that begins after `at`, which is moved on.  CONFLICT: nothing was written,
+ * try again. */
+static int
+walk_batch(struct walker *w, struct row_key *at, const struct row_key *until, bool alone,
+           struct again *again, bool *end, struct coffer_error *err)
+{
+    struct db_batch *batch = NULL;
+    size_t limit = w->batch_rows;
+    int64_t begun = now_ms(w);
+    int64_t writing;
+    uint64_t moved = 0;
+    int rc;
+
+    rc = db_walk_read(w->walk, row_key_values(at), row_key_values(until), limit, &batch, err);
+    if (rc == COFFER_E_LIMIT && limit > 1)
+        return COFFER_E_CONFLICT; /* larger rows than those before: fewer at a time */
+    if (rc != COFFER_OK)
+        return rc;
+    *end = batch->end;
+    rc = transform(w, batch, err);
+    writing = now_ms(w);
+    if (rc == COFFER_OK)
+        rc = write_batch(w, batch, 0, err);
+    if (rc != COFFER_OK)
+        goto out;
+    w->stats->rows_read += batch->count;
+    w->chunk.stats.rows_read += batch->count;
+    adapt(w, batch, limit, (double)(now_ms(w) - writing));
+    count_outcomes(w, batch, &moved);
+    if (moved != 0 && alone)
+        rc = take_alone(w, batch, at, err);
+    if (rc == COFFER_OK && moved != 0)
+        rc = note_moved(again, batch, at, err);
+    if (rc == COFFER_OK && batch->count != 0)
+        rc = row_key_set(at, batch->rows[batch->count - 1].key, batch->key_count, err);
+    progress(w);
+    if (rc == COFFER_OK)
+        rc = throttle_after(w->throttle, batch->count, (double)(now_ms(w) - begun), w->worker->env,
+                            err);
+
+out:
+    db_batch_free(batch);
+    return rc;
+}
+
+static int
+walk_range(struct walker *w, const struct row_key *after, const struct row_key *until, bool alone,
+           struct again *again, struct coffer_error *err)
+{
+    struct row_key at = {0};
+    struct coffer_error local = {0};
+    bool end = false;
+    int rc = row_key_set(&at, after->values, after->count, err);
+
+    if (err == NULL)
+        err = &local;
+    while (rc == COFFER_OK && !end) {
+        if (stopped(w->worker->env)) {
+            rc = cancelled(err);
+            break;
+        }
+        rc = walk_batch(w, &at, until, alone, again, &end, err);
+        if (rc == COFFER_E_CONFLICT) {
+            end = false;
+            rc = back_off(w, err);
+            continue;
+        }
+        if (rc == COFFER_OK)
+            w->conflicts = 0;
+        if (rc == COFFER_OK)
+            rc = keep_lease(w, err);
+    }
+    row_key_wipe(&at);
+    return rc;
+}
+
+/* The chunk, then up to three times what was held or changed by others meanwhile. */
+static int
+walk_chunk(struct walker *w, struct coffer_error *err)
+{
+    const struct os *os = w->worker->env->os;
+    struct row_key after = {0};
+    struct row_key until = {0};
+    struct again again = {0};
+    int rc = row_key_set(&after, w->chunk.after.values, w->chunk.after.count, err);
+
+    if (rc == COFFER_OK)
+        rc = row_key_set(&until, w->chunk.until.values, w->chunk.until.count, err);
+    for (unsigned tries = 0; rc == COFFER_OK; tries++) {
+        bool alone = tries == RETRIES && w->worker->rotation->pass >= ALONE_PASS;
+
+        again.rows = 0;
+        rc = walk_range(w, &after, &until, alone, &again, err);
+        if (rc != COFFER_OK || again.rows == 0 || tries == RETRIES)
+            break;
+        rc = row_key_set(&after, again.after.values, again.after.count, err);
+        if (rc == COFFER_OK)
+            rc = row_key_set(&until, again.until.values, again.until.count, err);
+        os->sleep_ms(os, 5 + 20 * tries);
+    }
+    if (rc == COFFER_OK) { /* left to the next sweep */
+        w->stats->rows_moved += again.rows;
+        w->chunk.stats.rows_moved += again.rows;
+    }
+    row_key_wipe(&after);
+    row_key_wipe(&until);
+    row_key_wipe(&again.after);
+    row_key_wipe(&again.until);
+    return rc;
+}
+
+/* ---- the table ---- */
+
+/* A chunk that has become another worker's (we were frozen past our lease) is simply no longer
+ * ours. */
+static int
+end_chunk(struct walker *w, bool done, struct coffer_error *err)
+{
+    int rc = chunk_end(&w->chunks, &w->chunk, done, err);
+
+    return rc == COFFER_E_CONFLICT ? COFFER_OK : rc;
+}
+
+static int
+walk_all(struct walker *w, struct coffer_error *err)
+{
+    const struct rotate_env *env = w->worker->env;
+    int rc;
+
+    for (;;) {
+        enum chunk_found found = CHUNK_NONE;
+
+        if (stopped(env))
+            return cancelled(err);
+        rc = chunk_claim(&w->chunks, w->walk, &w->chunk, &found, err);
+        if (rc != COFFER_OK || found == CHUNK_NONE)
+            return rc;
+        if (found == CHUNK_BUSY) {
+            env->os->sleep_ms(env->os, 200);
+            continue;
+        }
+        w->renewed_ms = now_ms(w);
+        rc = walk_chunk(w, err);
+        if (rc == COFFER_E_EXISTS) /* our lease ran out and somebody took it */
+            continue;
+        if (rc == COFFER_OK) {
+            rc = end_chunk(w, true, err);
+        } else if (rc != COFFER_E_LOST) {
+            /* Give it back; the first failure is the one to tell. */
+            if (end_chunk(w, false, NULL) != COFFER_OK)
+                return rc;
+        }
+        if (rc != COFFER_OK)
+            return rc;
+    }
+}
+
+/* A worker whose epoch has passed is not to cut chunks of a pass that is over. */
+static int
+check_epoch(struct walker *w, struct coffer_error *err)
+{
+    struct db_result *result = NULL;
+    int rc = db_run(w->worker->database->db, w->guard_sql, w->guard_params, 2, &result, err);
+
+    if (rc == COFFER_OK && result->rows == 0)
+        rc = error_set(err, COFFER_E_CANCELLED,
+                       "the rotation has moved on; its record must be read again");
+    db_result_free(result);
+    return rc;
+}
+
+int
+worker_walk(struct worker *worker, const struct walk_table *table, struct walk_stats *stats,
+            struct coffer_error *err)
+{
+    struct walker w = {.worker = worker, .table = table, .stats = stats};
+    int rc;
+
+    w.chunks = (struct chunks){.journal = &worker->database->journal,
+                               .os = worker->env->os,
+                               .rotation = worker->rotation,
+                               .table = table->table,
+                               .owner = worker->owner};
+    chunk_init(&w.chunk);
+    choose_sizes(&w);
+    make_guard(&w);
+    w.started_ms = now_ms(&w);
+    w.started_done = stats->rows_done;
+    rc = walker_open(&w, err);
+    if (rc == COFFER_OK)
+        rc = check_epoch(&w, err);
+    if (rc == COFFER_OK)
+        rc = walk_all(&w, err);
+    walker_close(&w);
+    return rc;
+}
