@@ -24,6 +24,10 @@ typedef int (*audit_entry_fn)(void *arg, const struct audit_entry *entry, struct
 /* Check every hash and signature and the mark: TAMPERED names the entry.  `fn` may be NULL.  `keyring` NULL: `public_key` is used, no mark. */
 COFFER_MUST_CHECK int audit_verify(struct bytes log, const struct keyring *keyring, const uint8_t *public_key, audit_entry_fn fn,
                                    void *arg, uint64_t *count, struct coffer_error *err);
+/* For a log that is lost for good (audit_change refuses to go on behind a log that was cut): go on from what is there, with an entry
+ * that states what the keyring had marked.  A log whose last entry is not ours must be moved away first. */
+COFFER_MUST_CHECK int audit_accept_loss(struct keyring_store *store, const struct os *os, const char *who,
+                                        struct coffer_error *err);
 COFFER_MUST_CHECK int audit_public_key(const struct keyring *keyring, uint8_t out[32], struct coffer_error *err);
 
 #endif
