@@ -26,7 +26,7 @@ audit_line_next(struct bytes *rest, struct bytes *line)
 
 /* The line must be what we would have written, byte for byte, so that one entry has one hash. */
 static int
-check_exact(const json_t *object, struct bytes text, struct coffer_error *err)
+check_exact(json_t *object, struct bytes text, struct coffer_error *err)
 {
     struct buf again;
     int rc;

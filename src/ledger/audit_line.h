@@ -4,7 +4,7 @@
 #define COFFER_LEDGER_AUDIT_LINE_H
 
 #include "ledger/audit.h"
-#include "ledger/internal.h"
+#include "ledger/json.h"
 
 struct audit_line {
     uint64_t seq;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "crypto/crypto.h"
 #include "ledger/certificate.h"
-#include "ledger/internal.h"
+#include "ledger/json.h"
 
 #include <stdarg.h>
 #include <stdio.h>

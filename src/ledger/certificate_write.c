@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "crypto/crypto.h"
 #include "ledger/certificate.h"
-#include "ledger/internal.h"
+#include "ledger/json.h"
 
 /* A certificate is believed for years by people who saw nothing of the scan: it never states
  * something that the scan did not find. */

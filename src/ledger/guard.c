@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ledger/guard.h"
 
-#include "ledger/internal.h"
+#include "ledger/json.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "crypto/crypto.h"
-#include "ledger/internal.h"
+#include "ledger/json.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the parts of ledger/ share: canonical JSON and its signature.
+/* Canonical JSON and its signature.
  *
  * Canonical: members sorted by name, no white space, UTF-8 as it is, no floating-point number
  * (whose text differs between versions of a JSON library).  docs/FORMAT.md "Signed JSON".
  */
-#ifndef COFFER_LEDGER_INTERNAL_H
-#define COFFER_LEDGER_INTERNAL_H
+#ifndef COFFER_LEDGER_JSON_H
+#define COFFER_LEDGER_JSON_H
 
 #include "keyring/keyring.h"
 
