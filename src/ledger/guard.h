@@ -9,7 +9,7 @@ struct guard_holder {
     char kind[16];  /* "state", "database", "backup", "promise" */
     char name[KEYRING_NAME_MAX + 16]; /* by which a waiver names it: "backup:LABEL", "promise:DATABASE", "database:DATABASE"; "" for
                                        * live state, which nothing waives.  A name too long for a waiver is "KIND:UUID" */
-    char text[500]; /* who, why, and what would release it */
+    char text[1024]; /* who, why, and what would release it */
     int64_t until_us; /* when it releases by itself; 0 never or unknown */
     bool waived;    /* named in a waiver */
 };
