@@ -1,26 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Fail the 1st, 2nd, 3rd ... allocation of each operation until none is left to fail. */
-#include "base/mem.h"
 #include "keyring/internal.h"
+#include "support/fault.h"
 #include "support/keyring_sample.h"
 #include "support/test.h"
 
 #include <string.h>
 
-static unsigned countdown;
-static bool fired;
 static struct keyring *kr, *other;
 static struct kek *kek;
 static struct buf file, out;
-
-static int
-fails(void)
-{
-    if (countdown == 0 || --countdown > 0)
-        return 0;
-    fired = true;
-    return 1;
-}
 
 static int
 try_new(void)
@@ -143,12 +132,9 @@ every_allocation_failure_is_clean(void **state)
         int rc;
 
         for (;;) {
-            fired = false;
-            countdown = ++nth;
-            mem_set_fault(fails);
+            fault_alloc_at(++nth);
             rc = cases[i].run();
-            mem_set_fault(NULL);
-            if (!fired)
+            if (!fault_fired())
                 break;
             assert_int_equal(rc, COFFER_E_NOMEM);
             assert_int_equal(secret_live_count(), secrets);
