@@ -79,11 +79,19 @@ ed25519_pem_write(const uint8_t public_key[32], struct buf *out, struct coffer_e
     return rc != COFFER_OK ? rc : buf_status(out, err);
 }
 
+/* A file may claim to be encrypted: without this, OpenSSL would ask the terminal for a passphrase.
+ */
+static int
+no_passphrase(char *out, int size, int writing, void *arg)
+{
+    return -1;
+}
+
 int
 ed25519_pem_read(struct bytes pem, uint8_t public_key[32], struct coffer_error *err)
 {
     BIO *bio = pem.len > 0 && pem.len < 65536 ? BIO_new_mem_buf(pem.ptr, (int)pem.len) : NULL;
-    EVP_PKEY *key = bio != NULL ? PEM_read_bio_PUBKEY(bio, NULL, NULL, NULL) : NULL;
+    EVP_PKEY *key = bio != NULL ? PEM_read_bio_PUBKEY(bio, NULL, no_passphrase, NULL) : NULL;
     size_t len = 32;
     bool ok = key != NULL && EVP_PKEY_get_id(key) == EVP_PKEY_ED25519 &&
               EVP_PKEY_get_raw_public_key(key, public_key, &len) == 1 && len == 32;

@@ -3,7 +3,7 @@
 #include "base/mem.h"
 #include "crypto/internal.h"
 
-#define WRAP_MAX 4000
+#define WRAP_MAX 3992 /* so that what is wrapped fits a secret while it is unwrapped */
 
 size_t
 key_wrap_len(size_t plain_len)
@@ -54,7 +54,8 @@ key_unwrap(const struct secret *kek, struct bytes wrapped, struct secret **out,
     int len = 0, rc;
 
     *out = NULL;
-    if (wrapped.len < 16 || wrapped.len % 8 != 0 || wrapped.len > WRAP_MAX || secret_len(kek) != 32)
+    if (wrapped.len < 16 || wrapped.len % 8 != 0 || wrapped.len > WRAP_MAX + 8 ||
+        secret_len(kek) != 32)
         return error_set(err, COFFER_E_AUTH, "authentication failed");
     rc = secret_new(wrapped.len, &room, err); /* OpenSSL writes whole blocks while it unwraps */
     if (rc != COFFER_OK)
