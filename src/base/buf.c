@@ -104,7 +104,7 @@ buf_format(struct buf *buf, const char *format, ...)
     va_start(args, format);
     va_copy(again, args);
     len = vsnprintf(NULL, 0, format, args);
-    if (len >= 0 && reserve(buf, (size_t)len + 1)) {
+    if (len >= 0 && reserve(buf, (size_t)len)) {
         vsnprintf((char *)buf->ptr + buf->len, (size_t)len + 1, format, again);
         buf->len += (size_t)len;
     }

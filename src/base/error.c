@@ -1,37 +1,40 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "base/error.h"
+#include "base/bytes.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-/* Messages quote names that others chose: nothing of them may move a terminal's cursor or break a
- * log line. */
-static void
-replace_controls(char *text)
+/* The length of the UTF-8 character of two bytes or more at `p`, 0 if there is none. */
+static size_t
+wide_character(const unsigned char *p)
 {
-    unsigned char *p;
+    size_t left = strnlen((const char *)p, 4);
 
-    for (p = (unsigned char *)text; *p != '\0'; p++) {
-        if (*p < 0x20 || *p == 0x7f)
-            *p = ' ';
-    }
+    for (size_t len = 2; len <= left; len++)
+        if (utf8_valid(bytes_of(p, len)))
+            return len;
+    return 0;
 }
 
-/* A cut in the middle of a UTF-8 sequence leaves no half of it. */
+/* Messages quote names that others chose: nothing of them may move a terminal's cursor, break a
+ * log line, or be ill-formed UTF-8, such as the half of a character at the end of what was cut. */
 static void
-trim_partial_utf8(char *text, size_t size)
+make_printable(char *text)
 {
-    size_t len = strlen(text), back = 0;
-    unsigned char lead;
+    unsigned char *p = (unsigned char *)text;
 
-    if (len + 1 < size)
-        return;
-    while (back < 3 && len > back + 1 && ((unsigned char)text[len - 1 - back] & 0xC0) == 0x80)
-        back++;
-    lead = (unsigned char)text[len - 1 - back];
-    if (lead >= 0xC0)
-        text[len - 1 - back] = '\0';
+    while (*p != '\0') {
+        size_t wide = *p >= 0x80 ? wide_character(p) : 0;
+
+        if (*p < 0x20 || *p == 0x7f) {
+            *p++ = ' ';
+        } else if (*p >= 0x80 && (wide == 0 || (wide == 2 && *p == 0xC2 && p[1] < 0xA0))) {
+            *p++ = '?'; /* ill-formed, or a C1 control: its second byte is ill-formed alone */
+        } else {
+            p += wide > 0 ? wide : 1;
+        }
+    }
 }
 
 int
@@ -45,8 +48,7 @@ error_set(struct coffer_error *err, int status, const char *format, ...)
     va_start(args, format);
     vsnprintf(err->message, sizeof err->message, format, args);
     va_end(args);
-    trim_partial_utf8(err->message, sizeof err->message);
-    replace_controls(err->message);
+    make_printable(err->message);
     return status;
 }
 
@@ -65,8 +67,7 @@ error_prefix(struct coffer_error *err, const char *format, ...)
     va_end(args);
     len = strlen(err->message);
     snprintf(err->message + len, sizeof err->message - len, "%s", old);
-    trim_partial_utf8(err->message, sizeof err->message);
-    replace_controls(err->message);
+    make_printable(err->message);
     return err->status;
 }
 

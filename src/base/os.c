@@ -224,8 +224,13 @@ real_rename_file(const struct os *os, const char *from, const char *to, struct c
 static int
 real_make_folder(const struct os *os, const char *path, unsigned mode, struct coffer_error *err)
 {
-    if (mkdir(path, mode & 0777) != 0)
-        return errno == EEXIST ? COFFER_OK : io_error(err, "create folder", path);
+    struct stat st;
+
+    if (mkdir(path, mode & 0777) != 0) {
+        if (errno == EEXIST && stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+            return COFFER_OK;
+        return io_error(err, "create folder", path);
+    }
     return sync_folder_of(path, err);
 }
 

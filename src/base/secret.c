@@ -4,6 +4,10 @@
  * A slab is mmap'd, locked (MLOCK), kept out of core dumps, and never given back while a secret is
  * in it.  Slots hold the struct and its bytes together, so that nothing about a secret is on the
  * heap.
+ *
+ * A forked child keeps the secrets, and out of dumps, but locks are not inherited: its fork handler
+ * locks the slabs again.  The handlers also hold the mutex across the fork, so that no child starts
+ * with a mutex that a thread it does not have will never release.
  */
 #include "base/secret.h"
 
@@ -37,6 +41,35 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct slab *slabs;
 static size_t live;
 static bool locked = true;
+
+static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
+
+static void
+fork_prepare(void)
+{
+    pthread_mutex_lock(&lock);
+}
+
+static void
+fork_parent(void)
+{
+    pthread_mutex_unlock(&lock);
+}
+
+static void
+fork_child(void)
+{
+    for (struct slab *slab = slabs; slab != NULL; slab = slab->next)
+        if (mlock(slab, SLAB_LEN) != 0)
+            locked = false;
+    pthread_mutex_unlock(&lock);
+}
+
+static void
+handle_forks(void)
+{
+    (void)pthread_atfork(fork_prepare, fork_parent, fork_child);
+}
 
 void
 wipe(void *ptr, size_t len)
@@ -89,6 +122,7 @@ secret_new(size_t len, struct secret **out, struct coffer_error *err)
                          SECRET_MAX);
     if (mem_fault())
         return error_nomem(err);
+    pthread_once(&fork_once, handle_forks);
     pthread_mutex_lock(&lock);
     for (slab = slabs; slab != NULL; slab = slab->next) {
         at = slab_find(slab, count);
@@ -184,5 +218,10 @@ secret_live_count(void)
 bool
 secret_locked(void)
 {
-    return locked;
+    bool all;
+
+    pthread_mutex_lock(&lock);
+    all = locked;
+    pthread_mutex_unlock(&lock);
+    return all;
 }

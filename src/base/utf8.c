@@ -2,10 +2,29 @@
 /* RFC 3629: no overlong form, no surrogate, nothing above U+10FFFF. */
 #include "base/bytes.h"
 
+#include <string.h>
+
 static bool
 continuation(uint8_t c)
 {
     return (c & 0xC0) == 0x80;
+}
+
+/* How many bytes at `p` are surely ASCII, in steps of 32: most text is, and every value is checked.
+ */
+static size_t
+ascii_run(const uint8_t *p, size_t left)
+{
+    size_t at = 0;
+
+    for (; left - at >= 32; at += 32) {
+        uint64_t w[4];
+
+        memcpy(w, p + at, sizeof w);
+        if (((w[0] | w[1] | w[2] | w[3]) & 0x8080808080808080u) != 0)
+            break;
+    }
+    return at;
 }
 
 bool
@@ -18,7 +37,9 @@ utf8_valid(struct bytes text)
         size_t left = text.len - i;
 
         if (p[0] < 0x80) {
-            i += 1;
+            size_t run = ascii_run(p, left);
+
+            i += run > 0 ? run : 1;
         } else if (p[0] >= 0xC2 && p[0] <= 0xDF && left >= 2 && continuation(p[1])) {
             i += 2;
         } else if (p[0] >= 0xE0 && p[0] <= 0xEF && left >= 3 && continuation(p[1]) &&
