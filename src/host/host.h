@@ -12,6 +12,7 @@
 
 struct host_settings {
     char keyring[1024], kek[1024];
+    char database[1024]; /* from coffer.toml only; "" if it has none */
 };
 /* MISUSE with what to give when one is missing. */
 COFFER_MUST_CHECK int host_settings_find(const char *keyring, const char *kek, const struct os *os, struct host_settings *out,
@@ -23,7 +24,8 @@ COFFER_MUST_CHECK int host_settings_find(const char *keyring, const char *kek, c
 COFFER_MUST_CHECK int file_store_open(const char *path, struct kek *kek, const struct os *os, struct keyring_store **out,
                                       struct coffer_error *err);
 void file_store_close(struct keyring_store *store);
-/* Make a new keyring file (epoch 1) with its audit log; EXISTS if there is one. */
+/* Make a new keyring file with its audit log (epoch 1, then 2 with the mark of the first entry); EXISTS if there is one.
+ * Takes ownership of `kek`. */
 COFFER_MUST_CHECK int file_store_init(const char *path, struct kek *kek, const struct os *os, const char *who,
                                       struct coffer_error *err);
 
