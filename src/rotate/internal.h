@@ -36,9 +36,9 @@ struct rotation {
 };
 COFFER_MUST_CHECK int rotation_save(struct journal *journal, struct rotation *rotation, struct coffer_error *err); /* CAS; CONFLICT */
 COFFER_MUST_CHECK int rotation_load(struct journal *journal, const char *id, struct rotation *out, struct coffer_error *err);
-/* The open rotation of a line (or, with kind, of that kind); NOTFOUND. */
-COFFER_MUST_CHECK int rotation_find_open(struct journal *journal, const char *line_or_null, struct rotation *out,
-                                         struct coffer_error *err);
+/* An open rotation of this kind (0: any) and line (NULL: any); NOTFOUND. */
+COFFER_MUST_CHECK int rotation_find_open(struct journal *journal, enum rotation_kind kind, const char *line,
+                                         struct rotation *out, struct coffer_error *err);
 void rotation_free(struct rotation *rotation);
 
 /* ---- the worker: walks tables in chunks, opens and seals, writes conditionally ---- */

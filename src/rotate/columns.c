@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Columns by name, and tables opened for a walk. */
+#include "base/mem.h"
+#include "rotate/machine.h"
+
+#include <string.h>
+
+/* "table.column", "schema.table.column", or "table" alone against a column of the keyring. */
+static bool
+name_matches(const struct keyring_column *column, const char *name)
+{
+    char full[2 * KEYRING_NAME_MAX];
+    const char *short_name;
+
+    snprintf(full, sizeof full, "%s.%s", column->table, column->name);
+    if (strcmp(full, name) == 0)
+        return true;
+    short_name = strchr(column->table, '.');
+    if (short_name == NULL)
+        return false;
+    snprintf(full, sizeof full, "%s.%s", short_name + 1, column->name);
+    return strcmp(full, name) == 0;
+}
+
+int
+columns_resolve(struct session *s, const char *const *names, size_t count, struct uuid **out, size_t *out_count,
+                struct coffer_error *err)
+{
+    size_t total = keyring_column_count(s->keyring), n = 0, i, j;
+    bool *seen = mem_array(count + 1, sizeof *seen);
+    struct uuid *ids = mem_array(total + 1, sizeof *ids);
+    int rc = COFFER_OK;
+
+    *out = NULL;
+    *out_count = 0;
+    if (ids == NULL || seen == NULL) {
+        rc = error_nomem(err);
+        goto out;
+    }
+    for (i = 0; i < total; i++) {
+        const struct keyring_column *column = keyring_column_at(s->keyring, i);
+        bool take = count == 0;
+
+        if (column->retired || !uuid_equal(&column->database, &s->database->id))
+            continue;
+        for (j = 0; j < count; j++) {
+            if (name_matches(column, names[j]))
+                take = seen[j] = true;
+        }
+        if (take)
+            ids[n++] = column->id;
+    }
+    for (j = 0; j < count; j++) {
+        if (!seen[j]) {
+            rc = error_set(err, COFFER_E_NOTFOUND, "%s is no protected column of %s; coffer status lists them", names[j],
+                           s->database->name);
+            goto out;
+        }
+    }
+    *out = ids;
+    *out_count = n;
+    ids = NULL;
+out:
+    mem_free(seen);
+    mem_free(ids);
+    return rc;
+}
+
+void
+column_cell_spec(const struct keyring_column *column, struct db_cell_spec *spec)
+{
+    memset(spec, 0, sizeof *spec);
+    spec->plain = column->name;
+    spec->sealed = column->companion[0] != '\0' ? column->companion : NULL;
+    spec->type = column->type;
+    spec->text_form = column->text_form;
+    spec->sql_type = column->sql_type;
+}
+
+/* In place, SQL cannot tell a plaintext that looks like an envelope from one: bytes anywhere, text in text form. */
+static bool
+must_examine(const struct keyring_column *column)
+{
+    return column->companion[0] == '\0' && column->phase != COFFER_SEALED &&
+           (column->type == COFFER_BYTES || column->text_form);
+}
+
+static int
+add_column(struct session *s, struct table_set *set, const struct keyring_column *column, size_t room, enum db_goal goal,
+           uint32_t target_key, struct coffer_error *err)
+{
+    struct walk_column *walk;
+    size_t i;
+    int rc;
+
+    for (i = 0; i < set->count; i++) {
+        if (strcmp(set->items[i].table->name, column->table) == 0)
+            break;
+    }
+    if (i == set->count) {
+        rc = db_table_open(s->database->db, column->table, &set->items[i].table, err);
+        if (rc != COFFER_OK)
+            return error_prefix(err, "protected column %s.%s: ", column->table, column->name);
+        set->count++;
+        set->items[i].columns = mem_array(room, sizeof *set->items[i].columns);
+        if (set->items[i].columns == NULL)
+            return error_nomem(err);
+    }
+    if (db_table_column(set->items[i].table, column->name) == NULL)
+        return error_set(err, COFFER_E_NOTFOUND,
+                         "column %s.%s is protected but is not in the table any more; was it renamed or dropped? rename it "
+                         "back, or unprotect it",
+                         column->table, column->name);
+    walk = &set->items[i].columns[set->items[i].count++];
+    walk->column = column;
+    column_cell_spec(column, &walk->want.cell);
+    walk->want.goal = goal;
+    walk->want.target_key = target_key;
+    walk->want.examine_all = must_examine(column);
+    return COFFER_OK;
+}
+
+int
+table_set_open(struct session *s, const struct uuid *ids, size_t count, const struct rotation *rotation, goal_fn goal_of,
+               uint32_t target_key, struct table_set *out, struct coffer_error *err)
+{
+    size_t i;
+    int rc = COFFER_OK;
+
+    memset(out, 0, sizeof *out);
+    out->items = mem_array(count + 1, sizeof *out->items);
+    if (out->items == NULL)
+        return error_nomem(err);
+    for (i = 0; rc == COFFER_OK && i < count; i++) {
+        const struct keyring_column *column = keyring_column_by_id(s->keyring, &ids[i]);
+        enum db_goal goal;
+
+        if (column == NULL || column->retired)
+            continue;
+        goal = goal_of(column, rotation);
+        if (goal != 0)
+            rc = add_column(s, out, column, count, goal, target_key, err);
+    }
+    if (rc != COFFER_OK)
+        table_set_close(out);
+    return rc;
+}
+
+void
+table_set_close(struct table_set *set)
+{
+    size_t i;
+
+    for (i = 0; i < set->count; i++) {
+        db_table_free(set->items[i].table);
+        mem_free(set->items[i].columns);
+    }
+    mem_free(set->items);
+    memset(set, 0, sizeof *set);
+}
