@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "rotate/machine.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* "table.column", "schema.table.column", or "table" alone against a column of the keyring. */
@@ -120,26 +121,54 @@ add_column(struct session *s, struct table_set *set, const struct keyring_column
     return COFFER_OK;
 }
 
+enum db_goal
+walk_goal(const struct keyring_column *column, const struct rotation *rotation)
+{
+    bool in_place = column->companion[0] == '\0';
+
+    switch (rotation->kind) {
+    case ROTATION_PROTECT:
+        if (column->phase == COFFER_SHADOW)
+            return in_place ? 0 : DB_GOAL_SEAL_BESIDE;
+        return column->phase == COFFER_OFF ? 0 : DB_GOAL_SEAL;
+    case ROTATION_UNPROTECT:
+        return column->phase == COFFER_SHADOW ? DB_GOAL_PLAIN : 0;
+    case ROTATION_ROTATE:
+    case ROTATION_RECOVER:
+        if (column->phase == COFFER_SEALED || (in_place && column->phase == COFFER_DUAL))
+            return DB_GOAL_SEAL;
+        return in_place || column->phase == COFFER_OFF ? 0 : DB_GOAL_SEAL_BESIDE;
+    }
+    return 0;
+}
+
 int
-table_set_open(struct session *s, const struct uuid *ids, size_t count, const struct rotation *rotation, goal_fn goal_of,
-               uint32_t target_key, struct table_set *out, struct coffer_error *err)
+table_set_open(struct session *s, const struct rotation *rotation, struct table_set *out, struct coffer_error *err)
 {
     size_t i;
     int rc = COFFER_OK;
 
     memset(out, 0, sizeof *out);
-    out->items = mem_array(count + 1, sizeof *out->items);
+    out->items = mem_array(rotation->column_count + 1, sizeof *out->items);
     if (out->items == NULL)
         return error_nomem(err);
-    for (i = 0; rc == COFFER_OK && i < count; i++) {
-        const struct keyring_column *column = keyring_column_by_id(s->keyring, &ids[i]);
+    for (i = 0; rc == COFFER_OK && i < rotation->column_count; i++) {
+        const struct keyring_column *column = keyring_column_by_id(s->keyring, &rotation->columns[i]);
+        const struct keyring_key *target;
         enum db_goal goal;
 
         if (column == NULL || column->retired)
             continue;
-        goal = goal_of(column, rotation);
-        if (goal != 0)
-            rc = add_column(s, out, column, count, goal, target_key, err);
+        goal = walk_goal(column, rotation);
+        if (goal == 0)
+            continue;
+        target = rotation->to_key != 0 ? keyring_key(s->keyring, rotation->to_key)
+                                       : keyring_active(s->keyring, KEY_FIELD, column->line);
+        if (target == NULL)
+            rc = error_set(err, COFFER_E_KEY, "line %s has no active field key; make one with: coffer key add --line %s",
+                           column->line, column->line);
+        else
+            rc = add_column(s, out, column, rotation->column_count, goal, target->id, err);
     }
     if (rc != COFFER_OK)
         table_set_close(out);

@@ -25,9 +25,9 @@ struct rotation {
     uint32_t from_key, to_key; /* 0: none */
     struct uuid *columns;      /* owned */
     size_t column_count;
-    enum db_goal goal;         /* of the walk under way */
     uint32_t pass;             /* of the walk: 1 the drain, 2… the sweeps */
     bool paused, aborting;
+    bool reversed;             /* an abort took effect: from and to have changed places */
     uint64_t activate_epoch;   /* keyring epoch that every client must have shown before the fence */
     int64_t started_us, step_us;
     struct db_mark mark;       /* taken at PROVE */

@@ -14,6 +14,11 @@ struct session {
     struct keyring *keyring; /* the newest we know */
     struct host_database *database;
     struct codec *codec; /* over `keyring`; made when asked for */
+    struct constraint_name {
+        struct uuid column;
+        char name[DB_NAME_MAX];
+    } constraints[64]; /* as the last fence named them, for the certificate */
+    size_t constraint_count;
 };
 /* Load the keyring and connect.  On failure nothing is held. */
 COFFER_MUST_CHECK int session_open(struct session *s, const struct rotate_env *env, const struct rotate_options *options,
@@ -50,10 +55,12 @@ struct table_set {
     } *items;
     size_t count;
 };
-/* Group columns by table, open each, and fill `want` by `goal_of`.  Pointers to columns are into s->keyring: valid until the next change. */
-typedef enum db_goal (*goal_fn)(const struct keyring_column *column, const struct rotation *rotation);
-COFFER_MUST_CHECK int table_set_open(struct session *s, const struct uuid *ids, size_t count, const struct rotation *rotation,
-                                     goal_fn goal_of, uint32_t target_key, struct table_set *out, struct coffer_error *err);
+/* Group columns by table, open each, and say what each cell should become (walk_goal); columns with nothing to do are left out.
+ * Pointers to columns are into s->keyring: valid until its next change. */
+COFFER_MUST_CHECK int table_set_open(struct session *s, const struct rotation *rotation, struct table_set *out,
+                                     struct coffer_error *err);
+/* What a walk of this rotation makes of a column's cells in its phase; 0: nothing. */
+enum db_goal walk_goal(const struct keyring_column *column, const struct rotation *rotation);
 void table_set_close(struct table_set *set);
 void column_cell_spec(const struct keyring_column *column, struct db_cell_spec *spec);
 
@@ -82,17 +89,24 @@ struct drain_result {
     uint64_t quarantined;
     unsigned passes;
 };
-/* Walk all tables again and again until a pass finds nothing to do but what is in quarantine. */
-COFFER_MUST_CHECK int drain(struct session *s, struct rotation *rotation, const char *step, goal_fn goal_of, uint32_t target_key,
-                            struct drain_result *result, struct coffer_error *err);
+/* Walk all tables again and again until a pass finds nothing to do but what is in quarantine.  CONFLICT: the record was taken to
+ * another step or is being aborted; the caller looks at it again. */
+COFFER_MUST_CHECK int drain(struct session *s, struct rotation *rotation, const char *step, struct drain_result *result,
+                            struct coffer_error *err);
+/* What all workers together did in a pass, from its chunks. */
+COFFER_MUST_CHECK int pass_totals(struct session *s, const struct rotation *rotation, uint32_t pass, struct walk_stats *out,
+                                  struct coffer_error *err);
 
 /* ---- fence and proof ---- */
 
-/* Install for every protected column of the tables of this rotation what the keyring now says: refused keys and, for columns in
- * phase sealed or listed in `closing`, no plaintext. */
-COFFER_MUST_CHECK int fence_tables(struct session *s, const struct uuid *ids, size_t count, bool closing, struct coffer_error *err);
-COFFER_MUST_CHECK int fence_constrain_tables(struct session *s, struct rotation *rotation, const struct uuid *ids, size_t count,
-                                             bool closing, struct coffer_error *err);
+/* Install, on each table that holds one of these columns, the fence that the keyring asks for: keys that are fenced or certified here,
+ * and `fencing_key` (0: none), are refused; plaintext is refused in phase sealed and, with `closing`, in the columns given. */
+COFFER_MUST_CHECK int fence_tables(struct session *s, const struct uuid *ids, size_t count, bool closing, uint32_t fencing_key,
+                                   struct coffer_error *err);
+/* The same as validated CHECKs where the engine has them.  Waits for older transactions; CONFLICT: sweep again. */
+COFFER_MUST_CHECK int fence_constrain(struct session *s, struct rotation *rotation, const struct uuid *ids, size_t count,
+                                      bool closing, uint32_t fencing_key, struct coffer_error *err);
+COFFER_MUST_CHECK int fence_unconstrain(struct session *s, const struct uuid *ids, size_t count, struct coffer_error *err);
 /* Count of each column in one snapshot. */
 struct column_count {
     const struct keyring_column *column;

@@ -57,10 +57,10 @@ record_write(const struct rotation *r)
         uuid_format(&r->columns[i], id);
         json_array_append_new(columns, json_string(id));
     }
-    root = json_pack("{s:s,s:s,s:s,s:o,s:o,s:o,s:i,s:i,s:b,s:b,s:I,s:I,s:I,s:s,s:I,s:I}", "kind",
+    root = json_pack("{s:s,s:s,s:s,s:o,s:o,s:o,s:i,s:b,s:b,s:b,s:I,s:I,s:I,s:s,s:I,s:I}", "kind",
                      rotation_kind_name(r->kind), "step", rotation_step_name(r->step), "line", r->line, "from",
-                     key_json(r->from_key), "to", key_json(r->to_key), "columns", columns, "goal", (int)r->goal, "pass",
-                     (int)r->pass, "paused", r->paused, "aborting", r->aborting, "activate_epoch",
+                     key_json(r->from_key), "to", key_json(r->to_key), "columns", columns, "pass", (int)r->pass,
+                     "paused", r->paused, "aborting", r->aborting, "reversed", r->reversed, "activate_epoch",
                      (json_int_t)r->activate_epoch, "started_us", (json_int_t)r->started_us, "step_us",
                      (json_int_t)r->step_us, "position", r->mark.position, "xid", (json_int_t)r->mark.xid, "total_rows",
                      (json_int_t)r->total_rows);
@@ -89,16 +89,16 @@ record_read(const char *id, struct bytes content, uint64_t epoch, struct rotatio
     const char *kind, *step, *line, *from, *to, *position;
     json_t *root, *columns;
     json_int_t activate, started, entered, xid, total;
-    int goal, pass, paused, aborting, rc = COFFER_E_FORMAT;
+    int pass, paused, aborting, reversed, rc = COFFER_E_FORMAT;
     size_t i;
 
     memset(r, 0, sizeof *r);
     root = json_loadb((const char *)content.ptr, content.len, 0, NULL);
     if (root == NULL)
         return error_set(err, COFFER_E_FORMAT, "the record of rotation %s is no JSON", id);
-    if (json_unpack(root, "{s:s,s:s,s:s,s:s,s:s,s:o,s:i,s:i,s:b,s:b,s:I,s:I,s:I,s:s,s:I,s:I}", "kind", &kind, "step", &step,
-                    "line", &line, "from", &from, "to", &to, "columns", &columns, "goal", &goal, "pass", &pass, "paused",
-                    &paused, "aborting", &aborting, "activate_epoch", &activate, "started_us", &started, "step_us", &entered,
+    if (json_unpack(root, "{s:s,s:s,s:s,s:s,s:s,s:o,s:i,s:b,s:b,s:b,s:I,s:I,s:I,s:s,s:I,s:I}", "kind", &kind, "step", &step,
+                    "line", &line, "from", &from, "to", &to, "columns", &columns, "pass", &pass, "paused", &paused,
+                    "aborting", &aborting, "reversed", &reversed, "activate_epoch", &activate, "started_us", &started, "step_us", &entered,
                     "position", &position, "xid", &xid, "total_rows", &total) != 0) {
         error_set(err, rc, "the record of rotation %s lacks a member", id);
         goto out;
@@ -115,10 +115,10 @@ record_read(const char *id, struct bytes content, uint64_t epoch, struct rotatio
     strcpy(r->mark.position, position);
     r->from_key = (uint32_t)strtoul(from, NULL, 16);
     r->to_key = (uint32_t)strtoul(to, NULL, 16);
-    r->goal = (enum db_goal)goal;
     r->pass = (uint32_t)pass;
     r->paused = paused != 0;
     r->aborting = aborting != 0;
+    r->reversed = reversed != 0;
     r->activate_epoch = (uint64_t)activate;
     r->started_us = started;
     r->step_us = entered;
