@@ -124,7 +124,8 @@ drain(struct session *s, struct rotation *rotation, const char *step, struct dra
 
     memset(result, 0, sizeof *result);
     rc = estimate_rows(s, rotation, &rotation->total_rows, err);
-    if (rc == COFFER_OK)
+    /* A drain that was interrupted goes on with its chunks; everything else looks at all rows again. */
+    if (rc == COFFER_OK && (rotation->pass == 0 || strcmp(step, "drain") != 0))
         rc = next_pass(s, rotation, err);
     while (rc == COFFER_OK) {
         rc = walk_pass(s, rotation, step, &result->stats, err);

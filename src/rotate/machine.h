@@ -123,6 +123,11 @@ COFFER_MUST_CHECK int prove(struct session *s, uint32_t key_id, struct db_mark *
 COFFER_MUST_CHECK int certify(struct session *s, uint32_t key_id, struct bytes certificate, bool *everywhere,
                               struct coffer_error *err);
 
+/* How gone a column's plaintext is: 0 readable, 1 not selectable, 2 not in live tuples, 3 not in the files. */
+const char *plaintext_level_name(unsigned level);
+COFFER_MUST_CHECK int plaintext_level(struct session *s, const struct uuid *column, unsigned *level, struct coffer_error *err);
+COFFER_MUST_CHECK int plaintext_level_set(struct session *s, const struct uuid *column, unsigned level, struct coffer_error *err);
+
 /* ---- rotation of one line, from any step on ---- */
 COFFER_MUST_CHECK int machine_run(struct session *s, struct rotation *rotation, struct coffer_error *err);
 /* A restored or cloned database: keys back from escrow, records parked, the incarnation accepted. */
