@@ -130,6 +130,8 @@ COFFER_MUST_CHECK int plaintext_level_set(struct session *s, const struct uuid *
 
 /* ---- rotation of one line, from any step on ---- */
 COFFER_MUST_CHECK int machine_run(struct session *s, struct rotation *rotation, struct coffer_error *err);
+/* The database's incarnation becomes `random` (a rotation's id), in the keyring first. */
+COFFER_MUST_CHECK int incarnation_renew(struct session *s, const char *random, struct coffer_error *err);
 /* A restored or cloned database: keys back from escrow, records parked, the incarnation accepted. */
 COFFER_MUST_CHECK int recover(struct session *s, struct coffer_error *err);
 

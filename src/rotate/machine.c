@@ -1,0 +1,573 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The machine: a rotation of one line in one database, step by step.
+ *
+ *   STAGE ──▶ GATE ──▶ ACTIVATE ──▶ DRAIN ──▶ SETTLE ──▶ FENCE ──▶ PROVE ──▶ WAIT ──▶ ESCROW ──▶ DONE
+ *     stage()  gate()   activate()   drain()   settle()   fence()   prove()    wait()   escrow()
+ *
+ * (PLAN is rotate_run's, SWEEP is what drain() does from its second pass on, and again inside FENCE.)
+ *   any of GATE…SETTLE ──abort──▶ reverse(): from and to change places, and it goes on at DRAIN
+ *   WAIT ──an open under the proven key was seen──▶ DRAIN
+ *
+ * Each step may be repeated: it looks at what is already so.  A step is saved in the record before anything of it happens;
+ * the keyring is changed, and read back, before the database is touched.  What may be trusted: the keyring always; the record says
+ * only where to go on.
+ */
+#include "rotate/machine.h"
+
+#include "base/mem.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+static int64_t
+now_us(struct session *s)
+{
+    return s->env->os->now_us(s->env->os);
+}
+
+/* ---- stage: a new key that everybody can open with and nobody seals with ---- */
+
+struct stage_arg {
+    const struct rotation *rotation;
+    const struct uuid *database;
+    const char *who;
+    int64_t now_us;
+    uint32_t id;
+};
+
+static int
+change_stage(struct keyring *kr, void *arg, struct coffer_error *err)
+{
+    struct stage_arg *stage = arg;
+    size_t i;
+    int rc = COFFER_OK;
+
+    stage->id = 0;
+    for (i = 0; i < keyring_key_count(kr); i++) { /* a run that died before its record was written left one */
+        const struct keyring_key *key = keyring_key_at(kr, i);
+
+        if (key->purpose == KEY_FIELD && key->state == KEY_STAGED && strcmp(key->line, stage->rotation->line) == 0)
+            stage->id = key->id;
+    }
+    if (stage->id == 0)
+        rc = keyring_key_add(kr, KEY_FIELD, stage->rotation->line, stage->who, stage->now_us, &stage->id, err);
+    /* The key becomes usable wherever the line has a column, so each of those databases will have to prove it gone one day. */
+    for (i = 0; rc == COFFER_OK && i < keyring_column_count(kr); i++) {
+        const struct keyring_column *column = keyring_column_at(kr, i);
+
+        if (!column->retired && strcmp(column->line, stage->rotation->line) == 0)
+            rc = keyring_key_used_in(kr, stage->id, &column->database, err);
+    }
+    if (rc == COFFER_OK)
+        rc = keyring_key_used_in(kr, stage->id, stage->database, err);
+    return rc;
+}
+
+static int
+stage(struct session *s, struct rotation *r, struct coffer_error *err)
+{
+    struct stage_arg arg = {.rotation = r, .database = &s->database->id, .who = s->env->who, .now_us = now_us(s)};
+    char details[400];
+    int rc;
+
+    snprintf(details, sizeof details, "{\"rotation\":\"%s\"}", r->id);
+    rc = session_change(s, "key.stage", details, change_stage, &arg, err);
+    if (rc != COFFER_OK)
+        return rc;
+    r->to_key = arg.id;
+    r->activate_epoch = keyring_epoch(s->keyring); /* the gate's, until activation */
+    say(s->env, ROTATE_DONE, "stage", "new key %08x is in the keyring: every client can open with it, none seals with it yet",
+        r->to_key);
+    return rotation_enter(s, r, STEP_GATE, err);
+}
+
+/* ---- activate ---- */
+
+struct activate_arg {
+    const struct rotation *rotation;
+    int64_t now_us;
+};
+
+static int
+change_activate(struct keyring *kr, void *arg, struct coffer_error *err)
+{
+    const struct activate_arg *activate = arg;
+    const struct rotation *r = activate->rotation;
+    struct move_arg move = {.key_id = r->to_key, .state = KEY_ACTIVE, .now_us = activate->now_us};
+    size_t i;
+    int rc = change_move(kr, &move, err);
+
+    for (i = 0; rc == COFFER_OK && i < r->column_count; i++) { /* a split moves its columns to the new line at this moment */
+        const struct keyring_column *found = keyring_column_by_id(kr, &r->columns[i]);
+        struct keyring_column *column;
+
+        if (found == NULL || strcmp(found->line, r->line) == 0)
+            continue;
+        column = mem_alloc(sizeof *column);
+        if (column == NULL)
+            return error_nomem(err);
+        *column = *found;
+        memcpy(column->line, r->line, sizeof column->line);
+        rc = keyring_column_put(kr, column, err);
+        mem_free(column);
+    }
+    return rc;
+}
+
+static int
+activate(struct session *s, struct rotation *r, struct coffer_error *err)
+{
+    struct activate_arg arg = {.rotation = r, .now_us = now_us(s)};
+    char details[160];
+    int rc;
+
+    snprintf(details, sizeof details, "{\"from\":\"%08x\",\"rotation\":\"%s\",\"to\":\"%08x\"}", r->from_key, r->id, r->to_key);
+    rc = session_change(s, "key.activate", details, change_activate, &arg, err);
+    if (rc != COFFER_OK)
+        return rc;
+    r->activate_epoch = keyring_epoch(s->keyring);
+    say(s->env, ROTATE_DONE, "activate", "key %08x seals from now on; %08x only opens", r->to_key, r->from_key);
+    return rotation_enter(s, r, STEP_DRAIN, err);
+}
+
+/* ---- drain, settle ---- */
+
+static void
+say_drained(struct session *s, const char *step, const struct drain_result *result)
+{
+    say(s->env, ROTATE_DONE, step, "%" PRIu64 " rows moved in %u pass%s%s", result->stats.rows_done, result->passes,
+        result->passes == 1 ? "" : "es", result->quarantined > 0 ? "; some are in quarantine" : "");
+}
+
+static int
+drain_step(struct session *s, struct rotation *r, struct coffer_error *err)
+{
+    struct drain_result result;
+    int rc = drain(s, r, "drain", &result, err);
+
+    if (rc != COFFER_OK)
+        return rc;
+    say_drained(s, "drain", &result);
+    if (result.quarantined > 0)
+        return error_set(err, COFFER_E_REFUSED,
+                         "%" PRIu64 " cells do not open and were left alone (coffer status lists them); repair or delete those "
+                         "rows, then run coffer rotate again: the old key %08x stays until then",
+                         result.quarantined, r->from_key);
+    return rotation_enter(s, r, STEP_SETTLE, err);
+}
+
+static int
+settle(struct session *s, struct rotation *r, struct coffer_error *err)
+{
+    unsigned ms = 0;
+    int rc = gate_wait(s, r, r->activate_epoch, "settle", err);
+
+    if (rc == COFFER_OK)
+        rc = settle_ms(s, &ms, err);
+    if (rc == COFFER_OK)
+        rc = wait_for(s, r, "settle", r->step_us + (int64_t)ms * 1000, "letting stale write-backs settle before the fence", err);
+    if (rc == COFFER_OK)
+        rc = rotation_enter(s, r, STEP_FENCE, err);
+    return rc;
+}
+
+/* ---- fence ---- */
+
+static int
+zero_under(struct session *s, const struct rotation *r, bool *zero, struct coffer_error *err)
+{
+    struct column_count *counts = NULL;
+    size_t i;
+    int rc = count_columns(s, r->columns, r->column_count, &counts, err);
+
+    *zero = true;
+    if (rc != COFFER_OK)
+        return rc;
+    for (i = 0; i < r->column_count; i++) {
+        if (count_under(counts[i].count, r->from_key) > 0)
+            *zero = false;
+    }
+    column_counts_free(counts, r->column_count);
+    return COFFER_OK;
+}
+
+static int
+fence(struct session *s, struct rotation *r, struct coffer_error *err)
+{
+    struct drain_result result;
+    bool zero = false;
+    int rc = fence_tables(s, r->columns, r->column_count, false, r->from_key, err);
+
+    while (rc == COFFER_OK) {
+        rc = rotation_check(s, r, err);
+        if (rc == COFFER_OK)
+            rc = drain(s, r, "sweep", &result, err);
+        if (rc == COFFER_OK && result.quarantined > 0)
+            rc = error_set(err, COFFER_E_REFUSED, "%" PRIu64 " cells are in quarantine; repair or delete those rows and run "
+                                                  "coffer rotate again",
+                           result.quarantined);
+        if (rc == COFFER_OK && r->from_key != 0)
+            rc = zero_under(s, r, &zero, err);
+        if (rc != COFFER_OK)
+            return rc;
+        if (r->from_key != 0 && !zero)
+            continue; /* locked rows: sweep again */
+        rc = fence_constrain(s, r, r->columns, r->column_count, false, r->from_key, err);
+        if (rc != COFFER_E_CONFLICT)
+            break;
+        rc = COFFER_OK; /* a row slipped in before the trigger was everywhere: it will not again */
+    }
+    if (rc != COFFER_OK)
+        return rc;
+    say(s->env, ROTATE_DONE, "fence", "the database itself now refuses key %08x", r->from_key);
+    return rotation_enter(s, r, r->from_key != 0 ? STEP_PROVE : STEP_DONE, err);
+}
+
+/* ---- prove ---- */
+
+static int
+prove_step(struct session *s, struct rotation *r, struct coffer_error *err)
+{
+    struct buf certificate;
+    bool everywhere = false;
+    int rc;
+
+    buf_init(&certificate, 4u << 20);
+    rc = prove(s, r->from_key, &r->mark, &certificate, err);
+    if (rc == COFFER_OK)
+        rc = certify(s, r->from_key, buf_view(&certificate), &everywhere, err);
+    buf_wipe(&certificate);
+    if (rc != COFFER_OK)
+        return rc;
+    say(s->env, ROTATE_DONE, "prove", "no cell of this database is under key %08x; the certificate is signed", r->from_key);
+    if (!everywhere) {
+        say(s->env, ROTATE_NOTE, "prove", "key %08x stays in the keyring until its other databases are rotated too; coffer key "
+                                          "why %08x names them",
+            r->from_key, r->from_key);
+        return rotation_enter(s, r, STEP_DONE, err);
+    }
+    r->activate_epoch = keyring_epoch(s->keyring);
+    return rotation_enter(s, r, STEP_WAIT, err);
+}
+
+/* ---- wait: until nobody can still read an old envelope ---- */
+
+struct opens {
+    uint32_t key_id;
+    uint64_t count;
+};
+
+static int
+add_opens(void *arg, const struct heartbeat *beat, struct coffer_error *err)
+{
+    struct opens *opens = arg;
+    size_t i;
+
+    (void)err;
+    for (i = 0; i < beat->use_count; i++) {
+        if (beat->use[i].key_id == opens->key_id)
+            opens->count += beat->use[i].opens + beat->use[i].seals;
+    }
+    return COFFER_OK;
+}
+
+static int
+opens_under(struct session *s, uint32_t key_id, uint64_t *count, struct coffer_error *err)
+{
+    struct opens opens = {.key_id = key_id};
+    int rc = heartbeat_list(&s->database->journal, add_opens, &opens, err);
+
+    *count = opens.count;
+    return rc;
+}
+
+static int
+mark_wait(struct session *s, struct rotation *r, struct coffer_error *err)
+{
+    char last[500] = "";
+    struct coffer_error reason = {0};
+    int rc;
+
+    for (;;) {
+        rc = db_mark_passed(s->database->db, &r->mark, &reason);
+        if (rc == COFFER_E_LOST)
+            rc = session_reconnect(s, &reason) == COFFER_OK ? COFFER_E_NOTYET : COFFER_E_LOST;
+        if (rc != COFFER_E_NOTYET || s->options->no_wait)
+            return rc == COFFER_OK ? rc : error_set(err, rc, "%s", reason.message);
+        if (strcmp(last, reason.message) != 0)
+            say(s->env, ROTATE_WAIT, "wait", "%s", reason.message);
+        memcpy(last, reason.message, sizeof last);
+        s->env->os->sleep_ms(s->env->os, 300);
+        rc = rotation_check(s, r, err);
+        if (rc != COFFER_OK)
+            return rc;
+    }
+}
+
+struct reopen_arg {
+    uint32_t key_id;
+    int64_t now_us;
+};
+
+static int
+change_reopen(struct keyring *kr, void *arg, struct coffer_error *err)
+{
+    const struct reopen_arg *reopen = arg;
+    struct move_arg move = {.key_id = reopen->key_id, .state = KEY_DRAINING, .now_us = reopen->now_us};
+    int rc = keyring_certificate_drop(kr, reopen->key_id, err);
+
+    return rc == COFFER_OK ? change_move(kr, &move, err) : rc;
+}
+
+static int
+wait_step(struct session *s, struct rotation *r, struct coffer_error *err)
+{
+    uint64_t before = 0, after = 0;
+    unsigned ms = 0;
+    int rc;
+
+    /* Whoever beats with the proven epoch has finished what it read before, or reads it in a transaction that the mark sees. */
+    rc = gate_wait(s, r, r->activate_epoch, "wait", err);
+    if (rc == COFFER_OK)
+        rc = mark_wait(s, r, err);
+    if (rc == COFFER_OK)
+        rc = opens_under(s, r->from_key, &before, err);
+    if (rc == COFFER_OK)
+        rc = grace_ms(s, &ms, err);
+    if (rc == COFFER_OK)
+        rc = wait_for(s, r, "wait", r->step_us + (int64_t)ms * 1000, "grace before the old key leaves the keyring", err);
+    if (rc == COFFER_OK)
+        rc = opens_under(s, r->from_key, &after, err);
+    if (rc != COFFER_OK)
+        return rc;
+    if (after > before) {
+        struct reopen_arg arg = {.key_id = r->from_key, .now_us = now_us(s)};
+
+        say(s->env, ROTATE_WARN, "wait", "%" PRIu64 " cells were opened under the proven key %08x meanwhile: sweeping again",
+            after - before, r->from_key);
+        rc = session_change(s, "key.reopen", NULL, change_reopen, &arg, err);
+        return rc == COFFER_OK ? rotation_enter(s, r, STEP_FENCE, err) : rc;
+    }
+    return rotation_enter(s, r, STEP_ESCROW, err);
+}
+
+/* ---- escrow ---- */
+
+/* The key must be readable from its escrow file before it leaves the keyring. */
+static int
+escrow_key(struct session *s, uint32_t key_id, struct coffer_error *err)
+{
+    struct keyring *single = NULL, *back = NULL;
+    struct buf content;
+    int rc;
+
+    buf_init(&content, KEYRING_FILE_MAX);
+    rc = keyring_extract(s->keyring, key_id, NULL, &single, err);
+    if (rc == COFFER_OK)
+        rc = keyring_encode(single, &content, err);
+    if (rc == COFFER_OK)
+        rc = s->env->store->escrow_put(s->env->store, key_id, buf_view(&content), err);
+    buf_clear(&content);
+    if (rc == COFFER_OK)
+        rc = s->env->store->escrow_get(s->env->store, key_id, &content, err);
+    if (rc == COFFER_OK)
+        rc = keyring_decode_again(buf_view(&content), s->keyring, &back, err);
+    if (rc == COFFER_OK && (keyring_material(back, key_id) == NULL ||
+                            !secret_equal(secret_expose(keyring_material(back, key_id)),
+                                          secret_expose(keyring_material(s->keyring, key_id)))))
+        rc = error_set(err, COFFER_E_IO, "the escrow file of key %08x does not read back; the key stays in the keyring", key_id);
+    keyring_free(back);
+    keyring_free(single);
+    buf_wipe(&content);
+    return rc;
+}
+
+struct incarnation_arg {
+    const struct session *s;
+    const char *random;
+};
+
+static int
+change_incarnation(struct keyring *kr, void *arg, struct coffer_error *err)
+{
+    const struct incarnation_arg *in = arg;
+    const struct keyring_database *found = keyring_database(kr, &in->s->database->id);
+    struct keyring_database database;
+    const char *slash = strrchr(in->s->database->incarnation, '/');
+
+    if (found == NULL)
+        return error_set(err, COFFER_E_NOTFOUND, "the keyring holds no record of %s", in->s->database->name);
+    database = *found;
+    snprintf(database.incarnation, sizeof database.incarnation, "%.*s/%s",
+             slash != NULL ? (int)(slash - in->s->database->incarnation) : 0, in->s->database->incarnation, in->random);
+    return keyring_database_put(kr, &database, err);
+}
+
+int
+incarnation_renew(struct session *s, const char *random, struct coffer_error *err)
+{
+    struct incarnation_arg arg = {.s = s, .random = random};
+    int rc;
+
+    /* Keyring first, without telling the database: whoever dies here is told from a restore by the record (recover.c). */
+    s->database->restored = true;
+    rc = session_change(s, "database.renew", NULL, change_incarnation, &arg, err);
+    s->database->restored = false;
+    if (rc == COFFER_OK)
+        rc = host_database_saw(s->database, random, err);
+    return rc;
+}
+
+static int
+escrow(struct session *s, struct rotation *r, struct coffer_error *err)
+{
+    const struct keyring_key *key = keyring_key(s->keyring, r->from_key);
+    struct move_arg move = {.key_id = r->from_key, .state = KEY_ESCROWED, .now_us = now_us(s)};
+    char details[64];
+    int rc = COFFER_OK;
+
+    if (key != NULL && key->state == KEY_PROVEN) {
+        snprintf(details, sizeof details, "{\"key\":\"%08x\"}", r->from_key);
+        rc = escrow_key(s, r->from_key, err);
+        if (rc == COFFER_OK)
+            rc = session_change(s, "key.escrow", details, change_move, &move, err);
+    }
+    if (rc != COFFER_OK)
+        return rc;
+    say(s->env, ROTATE_DONE, "escrow", "key %08x is out of the keyring, sealed apart for backups that need it", r->from_key);
+    return rotation_enter(s, r, STEP_DONE, err);
+}
+
+/* ---- abort ---- */
+
+static int
+change_reverse(struct keyring *kr, void *arg, struct coffer_error *err)
+{
+    const struct activate_arg *reverse = arg;
+    const struct rotation *r = reverse->rotation;
+    const struct keyring_key *to = keyring_key(kr, r->to_key), *from = keyring_key(kr, r->from_key);
+    int rc = COFFER_OK;
+
+    if (to == NULL || from == NULL)
+        return error_set(err, COFFER_E_KEY, "the keyring holds a key of this rotation no more");
+    if (to->state == KEY_STAGED || to->state == KEY_ACTIVE)
+        rc = keyring_key_move(kr, r->to_key, KEY_DRAINING, reverse->now_us, err);
+    from = keyring_key(kr, r->from_key);
+    if (rc == COFFER_OK && from->state == KEY_DRAINING)
+        rc = keyring_key_move(kr, r->from_key, KEY_ACTIVE, reverse->now_us, err);
+    return rc;
+}
+
+/* A compromised key is never active again: forward to a third one. */
+static int
+go_forward(struct session *s, struct rotation *r, struct coffer_error *err)
+{
+    say(s->env, ROTATE_NOTE, "abort", "key %08x is marked compromised and is not used again: going forward to a third key",
+        r->from_key);
+    r->from_key = r->to_key;
+    r->to_key = 0;
+    r->reversed = true;
+    return rotation_enter(s, r, STEP_STAGE, err);
+}
+
+static int
+reverse(struct session *s, struct rotation *r, struct coffer_error *err)
+{
+    const struct keyring_key *from = keyring_key(s->keyring, r->from_key);
+    struct activate_arg arg = {.rotation = r, .now_us = now_us(s)};
+    uint32_t swap = r->from_key;
+    int rc;
+
+    if (r->to_key == 0) /* nothing was staged yet */
+        return rotation_enter(s, r, STEP_ABORTED, err);
+    if (from != NULL && from->compromised)
+        return go_forward(s, r, err);
+    rc = session_change(s, "rotation.abort", NULL, change_reverse, &arg, err);
+    if (rc != COFFER_OK)
+        return rc;
+    r->from_key = r->to_key;
+    r->to_key = swap;
+    r->reversed = true;
+    r->activate_epoch = keyring_epoch(s->keyring);
+    r->pass++; /* the chunks of the other direction say nothing about this one */
+    say(s->env, ROTATE_NOTE, "abort", "key %08x is active again; what is under %08x already is moved back", r->to_key,
+        r->from_key);
+    return rotation_enter(s, r, STEP_DRAIN, err);
+}
+
+/* ---- all steps ---- */
+
+static int
+run_step(struct session *s, struct rotation *r, struct coffer_error *err)
+{
+    int rc;
+
+    if (r->aborting && !r->reversed && r->step < STEP_FENCE)
+        return reverse(s, r, err);
+    switch (r->step) {
+    case STEP_PLAN:
+    case STEP_STAGE:
+        return stage(s, r, err);
+    case STEP_GATE:
+        rc = gate_wait(s, r, r->activate_epoch, "gate", err);
+        return rc == COFFER_OK ? rotation_enter(s, r, STEP_ACTIVATE, err) : rc;
+    case STEP_ACTIVATE:
+        return activate(s, r, err);
+    case STEP_DRAIN:
+    case STEP_SWEEP:
+        return drain_step(s, r, err);
+    case STEP_SETTLE:
+        return settle(s, r, err);
+    case STEP_FENCE:
+        return fence(s, r, err);
+    case STEP_PROVE:
+        return s->constraint_count == 0 ? fence(s, r, err) /* another run made them: learn their names by making sure */
+                                        : prove_step(s, r, err);
+    case STEP_WAIT:
+        return wait_step(s, r, err);
+    case STEP_ESCROW:
+        return escrow(s, r, err);
+    case STEP_DONE:
+    case STEP_ABORTED:
+        break;
+    }
+    return COFFER_OK;
+}
+
+/* Chunks of a finished rotation are of no use any more. */
+static int
+forget_chunks(struct session *s, const struct rotation *r, struct coffer_error *err)
+{
+    struct coffer_value prefix = {.type = COFFER_TEXT, .data = (const uint8_t *)r->id, .len = strlen(r->id)};
+    char sql[200];
+
+    snprintf(sql, sizeof sql, "DELETE FROM %s WHERE substr(key, 1, 36) = $1", db_catalog_name(s->database->db, "chunk"));
+    return db_run(s->database->db, sql, &prefix, 1, NULL, err);
+}
+
+int
+machine_run(struct session *s, struct rotation *r, struct coffer_error *err)
+{
+    enum rotation_step shown = 0;
+    unsigned lost = 0;
+    int rc = COFFER_OK;
+
+    while (rc == COFFER_OK && r->step < STEP_DONE) {
+        rc = rotation_check(s, r, err);
+        if (rc == COFFER_OK && r->step != shown)
+            say(s->env, ROTATE_STEP, rotation_step_name(r->step), "line %s: %08x to %08x", r->line, r->from_key, r->to_key);
+        shown = r->step;
+        if (rc == COFFER_OK)
+            rc = run_step(s, r, err);
+        if (rc == COFFER_E_CONFLICT) /* another command moved the record on: look again */
+            rc = COFFER_OK;
+        if (rc == COFFER_E_LOST && lost++ < 20)
+            rc = session_reconnect(s, err);
+    }
+    if (rc == COFFER_OK && r->step == STEP_DONE)
+        rc = incarnation_renew(s, r->id, err);
+    if (rc == COFFER_OK)
+        rc = forget_chunks(s, r, err);
+    return rc;
+}

@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `rotate`: which lines, which keys, and what is already under way. */
+#include "base/mem.h"
+#include "rotate/machine.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+static bool
+has_database(const struct keyring_key *key, const struct uuid *database)
+{
+    size_t i;
+
+    for (i = 0; i < key->database_count; i++) {
+        if (uuid_equal(&key->databases[i], database))
+            return true;
+    }
+    return false;
+}
+
+/* A key that another database's rotation has retired already, and that this one has not proven gone. */
+static const struct keyring_key *
+left_over(struct session *s, const char *line)
+{
+    size_t i;
+
+    for (i = 0; i < keyring_key_count(s->keyring); i++) {
+        const struct keyring_key *key = keyring_key_at(s->keyring, i);
+
+        if (key->purpose == KEY_FIELD && strcmp(key->line, line) == 0 && has_database(key, &s->database->id) &&
+            (key->state == KEY_DRAINING || key->state == KEY_FENCED) &&
+            keyring_certificate(s->keyring, key->id, &s->database->id) == NULL)
+            return key;
+    }
+    return NULL;
+}
+
+/* All columns of `line` in this database; for a split, `only` of them. */
+static int
+line_columns(struct session *s, const char *line, const struct uuid *only, size_t only_count, struct rotation *r,
+             struct coffer_error *err)
+{
+    size_t total = keyring_column_count(s->keyring), i, j;
+
+    r->columns = mem_array(total + 1, sizeof *r->columns);
+    if (r->columns == NULL)
+        return error_nomem(err);
+    for (i = 0; i < total; i++) {
+        const struct keyring_column *column = keyring_column_at(s->keyring, i);
+        bool take = only == NULL;
+
+        for (j = 0; only != NULL && j < only_count; j++)
+            take = take || uuid_equal(&only[j], &column->id);
+        if (take && !column->retired && uuid_equal(&column->database, &s->database->id) &&
+            (line == NULL || strcmp(column->line, line) == 0))
+            r->columns[r->column_count++] = column->id;
+    }
+    return COFFER_OK;
+}
+
+static int
+refuse_open_protect(struct session *s, struct coffer_error *err)
+{
+    struct rotation open;
+    int rc = rotation_find_open(&s->database->journal, ROTATION_PROTECT, NULL, &open, err);
+
+    if (rc == COFFER_E_NOTFOUND)
+        rc = rotation_find_open(&s->database->journal, ROTATION_UNPROTECT, NULL, &open, err);
+    if (rc == COFFER_E_NOTFOUND)
+        return COFFER_OK;
+    if (rc == COFFER_OK) {
+        rc = error_set(err, COFFER_E_REFUSED, "a coffer %s is not finished in this database; run it again to its end first",
+                       rotation_kind_name(open.kind));
+        rotation_free(&open);
+    }
+    return rc;
+}
+
+static int
+begin(struct session *s, const char *line, const struct uuid *split, size_t split_count, struct rotation *r,
+      struct coffer_error *err)
+{
+    const struct keyring_key *active = keyring_active(s->keyring, KEY_FIELD, line), *old = left_over(s, line);
+    struct uuid id;
+    int rc;
+
+    memset(r, 0, sizeof *r);
+    rc = uuid_new(&id, err);
+    if (rc == COFFER_OK)
+        rc = line_columns(s, split != NULL ? NULL : line, split, split_count, r, err);
+    if (rc != COFFER_OK)
+        return rc;
+    uuid_format(&id, r->id);
+    r->kind = ROTATION_ROTATE;
+    r->step = STEP_STAGE;
+    r->started_us = r->step_us = s->env->os->now_us(s->env->os);
+    snprintf(r->line, sizeof r->line, "%s", line);
+    if (split != NULL) {
+        r->from_key = 0; /* stays active for the columns that are left */
+    } else if (old != NULL && active != NULL) {
+        r->from_key = old->id;
+        r->to_key = active->id;
+        r->activate_epoch = keyring_epoch(s->keyring);
+        r->step = STEP_DRAIN;
+    } else if (active != NULL) {
+        r->from_key = active->id;
+    }
+    rc = rotation_save(&s->database->journal, r, err);
+    if (rc != COFFER_OK)
+        rotation_free(r);
+    return rc;
+}
+
+static void
+say_columns(struct session *s, const struct rotation *r)
+{
+    struct buf names;
+    size_t i;
+
+    buf_init(&names, 2000);
+    for (i = 0; i < r->column_count; i++) {
+        const struct keyring_column *column = keyring_column_by_id(s->keyring, &r->columns[i]);
+
+        if (column != NULL)
+            buf_format(&names, "%s%s.%s", i > 0 ? ", " : "", column->table, column->name);
+    }
+    say(s->env, ROTATE_NOTE, "plan", "line %s: %zu column%s come%s along: %.400s", r->line, r->column_count,
+        r->column_count == 1 ? "" : "s", r->column_count == 1 ? "s" : "", buf_cstr(&names));
+    buf_wipe(&names);
+}
+
+static int
+rotate_line(struct session *s, const char *line, const struct uuid *split, size_t split_count, struct coffer_error *err)
+{
+    struct rotation r = {0};
+    int rc = rotation_find_open(&s->database->journal, ROTATION_ROTATE, line, &r, err);
+
+    if (rc == COFFER_OK)
+        say(s->env, ROTATE_NOTE, "plan", "going on with the rotation of line %s that is at step %s", line,
+            rotation_step_name(r.step));
+    else if (rc == COFFER_E_NOTFOUND)
+        rc = begin(s, line, split, split_count, &r, err);
+    if (rc == COFFER_OK) {
+        say_columns(s, &r);
+        rc = machine_run(s, &r, err);
+    }
+    rotation_free(&r);
+    return rc;
+}
+
+/* Each line of these columns once, in `lines` (room for n). */
+static size_t
+lines_of(struct session *s, const struct uuid *ids, size_t n, char (*lines)[KEYRING_NAME_MAX])
+{
+    size_t count = 0, i, j;
+
+    for (i = 0; i < n; i++) {
+        const char *line = keyring_column_by_id(s->keyring, &ids[i])->line;
+
+        for (j = 0; j < count && strcmp(lines[j], line) != 0; j++)
+            ;
+        if (j == count)
+            memcpy(lines[count++], line, KEYRING_NAME_MAX);
+    }
+    return count;
+}
+
+static int
+say_plan(struct session *s, const struct uuid *ids, size_t n, struct coffer_error *err)
+{
+    size_t i;
+
+    for (i = 0; i < n; i++) {
+        const struct keyring_column *column = keyring_column_by_id(s->keyring, &ids[i]);
+        struct db_table *table = NULL;
+        struct db_cell_spec spec;
+        struct db_count *count = NULL;
+        int rc = db_table_open(s->database->db, column->table, &table, err);
+
+        column_cell_spec(column, &spec);
+        if (rc == COFFER_OK)
+            rc = db_count_estimate(s->database->db, table, &spec, &count, err);
+        db_table_free(table);
+        if (rc != COFFER_OK)
+            return rc;
+        say(s->env, ROTATE_NOTE, "plan", "%s.%s: line %s, %s, about %" PRIu64 " cells to re-encrypt", column->table, column->name,
+            column->line, coffer_phase_name(column->phase), count->rows - count->nulls);
+        db_count_free(count);
+    }
+    return COFFER_OK;
+}
+
+static int
+run_lines(struct session *s, const struct uuid *ids, size_t n, struct coffer_error *err)
+{
+    char(*lines)[KEYRING_NAME_MAX] = mem_array(n + 1, sizeof *lines);
+    size_t count, i;
+    int rc = COFFER_OK;
+
+    if (lines == NULL)
+        return error_nomem(err);
+    count = lines_of(s, ids, n, lines);
+    for (i = 0; rc == COFFER_OK && i < count; i++)
+        rc = rotate_line(s, lines[i], NULL, 0, err);
+    mem_free(lines);
+    return rc;
+}
+
+int
+rotate_run(const struct rotate_env *env, const char *const *columns, size_t count, const struct rotate_options *options,
+           struct coffer_error *err)
+{
+    struct uuid *ids = NULL;
+    size_t n = 0;
+    struct session s;
+    int rc = session_open(&s, env, options, err);
+
+    if (rc != COFFER_OK)
+        return rc;
+    if (s.database->restored && !options->plan_only)
+        rc = recover(&s, err);
+    if (rc == COFFER_OK)
+        rc = session_require_registered(&s, err);
+    if (rc == COFFER_OK)
+        rc = refuse_open_protect(&s, err);
+    if (rc == COFFER_OK)
+        rc = columns_resolve(&s, columns, count, &ids, &n, err);
+    if (rc == COFFER_OK && n == 0)
+        say(env, ROTATE_NOTE, "plan", "nothing to do: no column of this database is protected");
+    if (rc == COFFER_OK && n > 0) {
+        if (options->plan_only)
+            rc = say_plan(&s, ids, n, err);
+        else if (options->split != NULL && count == 0)
+            rc = error_set(err, COFFER_E_MISUSE, "--split moves just the columns that are named; name them");
+        else if (options->split != NULL)
+            rc = rotate_line(&s, options->split, ids, n, err);
+        else
+            rc = run_lines(&s, ids, n, err);
+    }
+    mem_free(ids);
+    session_close(&s);
+    return rc;
+}
+
+int
+rotate_control(const struct rotate_env *env, enum rotate_control what, struct coffer_error *err)
+{
+    struct rotate_options options = {0};
+    struct rotation r = {0};
+    struct session s;
+    unsigned attempt;
+    int rc = session_open(&s, env, &options, err);
+
+    if (rc != COFFER_OK)
+        return rc;
+    rc = session_require_registered(&s, err);
+    for (attempt = 0; rc == COFFER_OK && attempt < 20; attempt++) { /* the running command saves the record too */
+        rotation_free(&r);
+        rc = rotation_find_open(&s.database->journal, 0, NULL, &r, err);
+        if (rc != COFFER_OK)
+            break;
+        if (what == ROTATE_ABORT && r.step >= STEP_FENCE)
+            rc = error_set(err, COFFER_E_REFUSED, "the fence is up: going back now would be a rotation of its own; let it finish");
+        else if (what == ROTATE_ABORT && (r.kind != ROTATION_ROTATE || r.from_key == 0))
+            rc = error_set(err, COFFER_E_REFUSED, "only a rotation can be aborted; use coffer unprotect to take back a protect");
+        if (rc != COFFER_OK)
+            break;
+        r.paused = what == ROTATE_PAUSE || (r.paused && what == ROTATE_ABORT);
+        r.aborting = r.aborting || what == ROTATE_ABORT;
+        if (what == ROTATE_ABORT)
+            r.paused = false;
+        rc = rotation_save(&s.database->journal, &r, err);
+        if (rc == COFFER_OK)
+            break;
+        if (rc == COFFER_E_CONFLICT)
+            rc = COFFER_OK;
+    }
+    if (rc == COFFER_OK)
+        say(env, ROTATE_DONE, "plan", "rotation of line %s is %s", r.line,
+            what == ROTATE_PAUSE    ? "paused"
+            : what == ROTATE_RESUME ? "going on; run coffer rotate if none is running"
+                                    : "being taken back; run coffer rotate if none is running");
+    rotation_free(&r);
+    session_close(&s);
+    return rc;
+}
