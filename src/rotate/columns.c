@@ -24,8 +24,8 @@ name_matches(const struct keyring_column *column, const char *name)
 }
 
 int
-columns_resolve(struct session *s, const char *const *names, size_t count, struct uuid **out, size_t *out_count,
-                struct coffer_error *err)
+columns_resolve(struct session *s, const char *const *names, size_t count, struct uuid **out,
+                size_t *out_count, struct coffer_error *err)
 {
     size_t total = keyring_column_count(s->keyring), n = 0, i, j;
     bool *seen = mem_array(count + 1, sizeof *seen);
@@ -53,7 +53,8 @@ columns_resolve(struct session *s, const char *const *names, size_t count, struc
     }
     for (j = 0; j < count; j++) {
         if (!seen[j]) {
-            rc = error_set(err, COFFER_E_NOTFOUND, "%s is no protected column of %s; coffer status lists them", names[j],
+            rc = error_set(err, COFFER_E_NOTFOUND,
+                           "%s is no protected column of %s; coffer status lists them", names[j],
                            s->database->name);
             goto out;
         }
@@ -78,7 +79,8 @@ column_cell_spec(const struct keyring_column *column, struct db_cell_spec *spec)
     spec->sql_type = column->sql_type;
 }
 
-/* In place, SQL cannot tell a plaintext that looks like an envelope from one: bytes anywhere, text in text form. */
+/* In place, SQL cannot tell a plaintext that looks like an envelope from one: bytes anywhere, text
+ * in text form. */
 static bool
 must_examine(const struct keyring_column *column)
 {
@@ -87,8 +89,8 @@ must_examine(const struct keyring_column *column)
 }
 
 static int
-add_column(struct session *s, struct table_set *set, const struct keyring_column *column, size_t room, enum db_goal goal,
-           uint32_t target_key, struct coffer_error *err)
+add_column(struct session *s, struct table_set *set, const struct keyring_column *column,
+           size_t room, enum db_goal goal, uint32_t target_key, struct coffer_error *err)
 {
     struct walk_column *walk;
     size_t i;
@@ -109,7 +111,8 @@ add_column(struct session *s, struct table_set *set, const struct keyring_column
     }
     if (db_table_column(set->items[i].table, column->name) == NULL)
         return error_set(err, COFFER_E_NOTFOUND,
-                         "column %s.%s is protected but is not in the table any more; was it renamed or dropped? rename it "
+                         "column %s.%s is protected but is not in the table any more; was it "
+                         "renamed or dropped? rename it "
                          "back, or unprotect it",
                          column->table, column->name);
     walk = &set->items[i].columns[set->items[i].count++];
@@ -143,7 +146,8 @@ walk_goal(const struct keyring_column *column, const struct rotation *rotation)
 }
 
 int
-table_set_open(struct session *s, const struct rotation *rotation, struct table_set *out, struct coffer_error *err)
+table_set_open(struct session *s, const struct rotation *rotation, struct table_set *out,
+               struct coffer_error *err)
 {
     size_t i;
     int rc = COFFER_OK;
@@ -153,7 +157,8 @@ table_set_open(struct session *s, const struct rotation *rotation, struct table_
     if (out->items == NULL)
         return error_nomem(err);
     for (i = 0; rc == COFFER_OK && i < rotation->column_count; i++) {
-        const struct keyring_column *column = keyring_column_by_id(s->keyring, &rotation->columns[i]);
+        const struct keyring_column *column =
+            keyring_column_by_id(s->keyring, &rotation->columns[i]);
         const struct keyring_key *target;
         enum db_goal goal;
 
@@ -165,8 +170,10 @@ table_set_open(struct session *s, const struct rotation *rotation, struct table_
         target = rotation->to_key != 0 ? keyring_key(s->keyring, rotation->to_key)
                                        : keyring_active(s->keyring, KEY_FIELD, column->line);
         if (target == NULL)
-            rc = error_set(err, COFFER_E_KEY, "line %s has no active field key; make one with: coffer key add --line %s",
-                           column->line, column->line);
+            rc = error_set(
+                err, COFFER_E_KEY,
+                "line %s has no active field key; make one with: coffer key add --line %s",
+                column->line, column->line);
         else
             rc = add_column(s, out, column, rotation->column_count, goal, target->id, err);
     }

@@ -24,8 +24,8 @@ add_chunk(void *arg, const struct journal_row *row, struct coffer_error *err)
 }
 
 int
-pass_totals(struct session *s, const struct rotation *rotation, uint32_t pass, struct walk_stats *out,
-            struct coffer_error *err)
+pass_totals(struct session *s, const struct rotation *rotation, uint32_t pass,
+            struct walk_stats *out, struct coffer_error *err)
 {
     char prefix[64];
 
@@ -35,7 +35,8 @@ pass_totals(struct session *s, const struct rotation *rotation, uint32_t pass, s
 }
 
 static int
-estimate_rows(struct session *s, const struct rotation *rotation, uint64_t *total, struct coffer_error *err)
+estimate_rows(struct session *s, const struct rotation *rotation, uint64_t *total,
+              struct coffer_error *err)
 {
     struct table_set set;
     size_t i;
@@ -52,9 +53,14 @@ estimate_rows(struct session *s, const struct rotation *rotation, uint64_t *tota
 
 /* One pass by this worker; the record and keyring of the session must be fresh. */
 static int
-walk_pass(struct session *s, struct rotation *rotation, const char *step, struct walk_stats *stats, struct coffer_error *err)
+walk_pass(struct session *s, struct rotation *rotation, const char *step, struct walk_stats *stats,
+          struct coffer_error *err)
 {
-    struct worker worker = {.env = s->env, .options = s->options, .database = s->database, .rotation = rotation, .step = step};
+    struct worker worker = {.env = s->env,
+                            .options = s->options,
+                            .database = s->database,
+                            .rotation = rotation,
+                            .step = step};
     struct table_set set;
     size_t i;
     int rc;
@@ -65,8 +71,9 @@ walk_pass(struct session *s, struct rotation *rotation, const char *step, struct
         return rc;
     rc = table_set_open(s, rotation, &set, err);
     for (i = 0; rc == COFFER_OK && i < set.count; i++) {
-        struct walk_table table = {
-            .table = set.items[i].table, .columns = set.items[i].columns, .count = set.items[i].count};
+        struct walk_table table = {.table = set.items[i].table,
+                                   .columns = set.items[i].columns,
+                                   .count = set.items[i].count};
 
         rc = worker_walk(&worker, &table, stats, err);
         if (rc != COFFER_OK)
@@ -87,7 +94,8 @@ clear_quarantine(struct session *s, const struct rotation *rotation, struct coff
     return rc;
 }
 
-/* Begin a pass that no worker has begun: its number is never used again, so that its chunks are fresh. */
+/* Begin a pass that no worker has begun: its number is never used again, so that its chunks are
+ * fresh. */
 static int
 next_pass(struct session *s, struct rotation *rotation, struct coffer_error *err)
 {
@@ -100,7 +108,8 @@ next_pass(struct session *s, struct rotation *rotation, struct coffer_error *err
 }
 
 static int
-in_quarantine(struct session *s, const struct rotation *rotation, uint64_t *count, struct coffer_error *err)
+in_quarantine(struct session *s, const struct rotation *rotation, uint64_t *count,
+              struct coffer_error *err)
 {
     size_t i;
     int rc = COFFER_OK;
@@ -116,7 +125,8 @@ in_quarantine(struct session *s, const struct rotation *rotation, uint64_t *coun
 }
 
 int
-drain(struct session *s, struct rotation *rotation, const char *step, struct drain_result *result, struct coffer_error *err)
+drain(struct session *s, struct rotation *rotation, const char *step, struct drain_result *result,
+      struct coffer_error *err)
 {
     enum rotation_step entered = rotation->step;
     struct walk_stats pass;
@@ -124,7 +134,8 @@ drain(struct session *s, struct rotation *rotation, const char *step, struct dra
 
     memset(result, 0, sizeof *result);
     rc = estimate_rows(s, rotation, &rotation->total_rows, err);
-    /* A drain that was interrupted goes on with its chunks; everything else looks at all rows again. */
+    /* A drain that was interrupted goes on with its chunks; everything else looks at all rows
+     * again. */
     if (rc == COFFER_OK && (rotation->pass == 0 || strcmp(step, "drain") != 0))
         rc = next_pass(s, rotation, err);
     while (rc == COFFER_OK) {
@@ -135,8 +146,10 @@ drain(struct session *s, struct rotation *rotation, const char *step, struct dra
         }
         if (rc == COFFER_E_CANCELLED) { /* stopped, paused, or the record moved on */
             rc = rotation_check(s, rotation, err);
-            if (rc == COFFER_OK && (rotation->step != entered || (rotation->aborting && !rotation->reversed)))
-                rc = error_set(err, COFFER_E_CONFLICT, "rotation %s was taken on by another command", rotation->id);
+            if (rc == COFFER_OK &&
+                (rotation->step != entered || (rotation->aborting && !rotation->reversed)))
+                rc = error_set(err, COFFER_E_CONFLICT,
+                               "rotation %s was taken on by another command", rotation->id);
             continue;
         }
         if (rc != COFFER_OK)
@@ -157,7 +170,8 @@ drain(struct session *s, struct rotation *rotation, const char *step, struct dra
 /* ---- a further worker, on this machine or another ---- */
 
 int
-rotate_worker(const struct rotate_env *env, const struct rotate_options *options, struct coffer_error *err)
+rotate_worker(const struct rotate_env *env, const struct rotate_options *options,
+              struct coffer_error *err)
 {
     struct rotation rotation = {0};
     struct walk_stats stats = {0};
@@ -171,7 +185,8 @@ rotate_worker(const struct rotate_env *env, const struct rotate_options *options
     rc = session_require_registered(&s, err);
     while (rc == COFFER_OK) {
         if (stopped(env)) {
-            rc = error_set(err, COFFER_E_CANCELLED, "stopped; the rotation goes on in its other workers");
+            rc = error_set(err, COFFER_E_CANCELLED,
+                           "stopped; the rotation goes on in its other workers");
             break;
         }
         rotation_free(&rotation);
@@ -180,8 +195,8 @@ rotate_worker(const struct rotate_env *env, const struct rotate_options *options
             rc = COFFER_OK;
             break;
         }
-        if (rc == COFFER_OK && (rotation.step == STEP_DRAIN || rotation.step == STEP_SWEEP) && !rotation.paused &&
-            rotation.pass > walked) {
+        if (rc == COFFER_OK && (rotation.step == STEP_DRAIN || rotation.step == STEP_SWEEP) &&
+            !rotation.paused && rotation.pass > walked) {
             rc = session_refresh(&s, err);
             if (rc == COFFER_OK)
                 rc = walk_pass(&s, &rotation, "drain", &stats, err);

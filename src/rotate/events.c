@@ -5,7 +5,8 @@
 #include <stdio.h>
 
 void
-say(const struct rotate_env *env, enum rotate_event_kind kind, const char *step, const char *format, ...)
+say(const struct rotate_env *env, enum rotate_event_kind kind, const char *step, const char *format,
+    ...)
 {
     struct rotate_event event = {.kind = kind, .step = step};
     va_list args;
@@ -19,7 +20,8 @@ say(const struct rotate_env *env, enum rotate_event_kind kind, const char *step,
 }
 
 void
-say_progress(const struct rotate_env *env, const char *step, uint64_t done, uint64_t total, double rate, double left)
+say_progress(const struct rotate_env *env, const char *step, uint64_t done, uint64_t total,
+             double rate, double left)
 {
     struct rotate_event event = {.kind = ROTATE_PROGRESS,
                                  .step = step,

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The fence: the database itself refuses keys that are on their way out, and plaintext in sealed columns. */
+/* The fence: the database itself refuses keys that are on their way out, and plaintext in sealed
+ * columns. */
 #include "base/mem.h"
 #include "rotate/machine.h"
 
@@ -37,19 +38,21 @@ listed(const struct uuid *ids, size_t count, const struct uuid *id)
 
 /* Is this key refused in this column?  Never the one that its line writes under, or is about to. */
 static bool
-refused(struct session *s, const struct keyring_column *column, const struct keyring_key *key, uint32_t fencing_key)
+refused(struct session *s, const struct keyring_column *column, const struct keyring_key *key,
+        uint32_t fencing_key)
 {
     if (key->purpose != KEY_FIELD)
         return false;
-    if (strcmp(key->line, column->line) == 0 && (key->state == KEY_ACTIVE || key->state == KEY_STAGED))
+    if (strcmp(key->line, column->line) == 0 &&
+        (key->state == KEY_ACTIVE || key->state == KEY_STAGED))
         return false;
     return key->id == fencing_key || key->state >= KEY_FENCED ||
            keyring_certificate(s->keyring, key->id, &s->database->id) != NULL;
 }
 
 static int
-fence_set_make(struct session *s, const char *table_name, const struct uuid *ids, size_t count, bool closing,
-               uint32_t fencing_key, struct fence_set *out, struct coffer_error *err)
+fence_set_make(struct session *s, const char *table_name, const struct uuid *ids, size_t count,
+               bool closing, uint32_t fencing_key, struct fence_set *out, struct coffer_error *err)
 {
     size_t columns = keyring_column_count(s->keyring), keys = keyring_key_count(s->keyring), i, k;
     uint32_t *next;
@@ -71,8 +74,8 @@ fence_set_make(struct session *s, const char *table_name, const struct uuid *ids
         const struct keyring_column *column = keyring_column_at(s->keyring, i);
         struct db_fence *fence = &out->fences[out->count];
 
-        if (column->retired || !uuid_equal(&column->database, &s->database->id) || strcmp(column->table, table_name) != 0 ||
-            column->phase == COFFER_OFF)
+        if (column->retired || !uuid_equal(&column->database, &s->database->id) ||
+            strcmp(column->table, table_name) != 0 || column->phase == COFFER_OFF)
             continue;
         column_cell_spec(column, &fence->cell);
         fence->refused = next;
@@ -83,7 +86,8 @@ fence_set_make(struct session *s, const char *table_name, const struct uuid *ids
                 *next++ = key->id;
         }
         fence->refused_count = (size_t)(next - fence->refused);
-        fence->refuse_plaintext = column->phase == COFFER_SEALED || (closing && listed(ids, count, &column->id));
+        fence->refuse_plaintext =
+            column->phase == COFFER_SEALED || (closing && listed(ids, count, &column->id));
         if (fence->refused_count > 0 || fence->refuse_plaintext)
             out->columns[out->count++] = column;
     }
@@ -112,8 +116,8 @@ next_table(struct session *s, const struct uuid *ids, size_t count, size_t *at)
 }
 
 int
-fence_tables(struct session *s, const struct uuid *ids, size_t count, bool closing, uint32_t fencing_key,
-             struct coffer_error *err)
+fence_tables(struct session *s, const struct uuid *ids, size_t count, bool closing,
+             uint32_t fencing_key, struct coffer_error *err)
 {
     const char *name;
     size_t at = 0;
@@ -129,7 +133,8 @@ fence_tables(struct session *s, const struct uuid *ids, size_t count, bool closi
             if (rc != COFFER_E_CONFLICT || stopped(s->env))
                 break;
             if (attempt == 10)
-                say(s->env, ROTATE_WAIT, "fence", "table %s is busy: %s", name, err != NULL ? err->message : "locked");
+                say(s->env, ROTATE_WAIT, "fence", "table %s is busy: %s", name,
+                    err != NULL ? err->message : "locked");
             s->env->os->sleep_ms(s->env->os, 100 + 37 * (attempt % 8));
             rc = COFFER_OK;
         }
@@ -157,8 +162,9 @@ remember_constraint(struct session *s, const struct keyring_column *column, cons
 
 /* One column; waits while an older transaction holds the table. */
 static int
-constrain_column(struct session *s, struct rotation *rotation, const struct db_table *table, const struct db_fence *fence,
-                 const struct keyring_column *column, struct coffer_error *err)
+constrain_column(struct session *s, struct rotation *rotation, const struct db_table *table,
+                 const struct db_fence *fence, const struct keyring_column *column,
+                 struct coffer_error *err)
 {
     char name[DB_NAME_MAX] = "", last[500] = "";
     struct coffer_error reason = {0};
@@ -183,8 +189,8 @@ constrain_column(struct session *s, struct rotation *rotation, const struct db_t
 }
 
 int
-fence_constrain(struct session *s, struct rotation *rotation, const struct uuid *ids, size_t count, bool closing,
-                uint32_t fencing_key, struct coffer_error *err)
+fence_constrain(struct session *s, struct rotation *rotation, const struct uuid *ids, size_t count,
+                bool closing, uint32_t fencing_key, struct coffer_error *err)
 {
     const char *name;
     size_t at = 0, i;

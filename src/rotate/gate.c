@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Gates: waiting until every client has shown that it holds a keyring.
  *
- * A client that is silent for 90 s is not waited for: its lease ran out after 60, so it can seal nothing.  Declared clients
- * (replica-only, batch, offline) are waited for until they have shown the epoch or are waived by name.
+ * A client that is silent for 90 s is not waited for: its lease ran out after 60, so it can seal
+ * nothing.  Declared clients (replica-only, batch, offline) are waited for until they have shown
+ * the epoch or are waived by name.
  */
 #include "base/mem.h"
 #include "rotate/machine.h"
@@ -26,15 +27,17 @@ look_at_beat(void *arg, const struct heartbeat *beat, struct coffer_error *err)
     size_t i;
 
     for (i = 0; i < keyring_client_count(gate->s->keyring); i++) {
-        if (strcmp(keyring_client_at(gate->s->keyring, i)->name, beat->role) == 0 && beat->epoch >= gate->epoch)
+        if (strcmp(keyring_client_at(gate->s->keyring, i)->name, beat->role) == 0 &&
+            beat->epoch >= gate->epoch)
             gate->shown[i] = true;
     }
     if (!live)
         return COFFER_OK;
     gate->live++;
     if (beat->epoch < gate->epoch) {
-        buf_format(&gate->names, "%s%s (epoch %llu, seen %llds ago)", gate->waiting++ ? ", " : "", beat->client,
-                   (unsigned long long)beat->epoch, (long long)((gate->now_us - beat->at_us) / 1000000));
+        buf_format(&gate->names, "%s%s (epoch %llu, seen %llds ago)", gate->waiting++ ? ", " : "",
+                   beat->client, (unsigned long long)beat->epoch,
+                   (long long)((gate->now_us - beat->at_us) / 1000000));
     }
     return COFFER_OK;
 }
@@ -55,14 +58,16 @@ gate_check(struct session *s, uint64_t epoch, size_t *live, struct coffer_error 
         const struct keyring_client *client = keyring_client_at(s->keyring, i);
 
         if (!gate.shown[i] && client->waived_epoch < epoch)
-            buf_format(&gate.names, "%s%s (declared; waive it with: coffer client waive %s)", gate.waiting++ ? ", " : "",
-                       client->name, client->name);
+            buf_format(&gate.names, "%s%s (declared; waive it with: coffer client waive %s)",
+                       gate.waiting++ ? ", " : "", client->name, client->name);
     }
     if (live != NULL)
         *live = gate.live + declared;
     if (rc == COFFER_OK && gate.waiting > 0)
-        rc = error_set(err, COFFER_E_NOTYET, "waiting for %zu client%s to show keyring epoch %llu: %.300s", gate.waiting,
-                       gate.waiting == 1 ? "" : "s", (unsigned long long)epoch, buf_cstr(&gate.names));
+        rc = error_set(err, COFFER_E_NOTYET,
+                       "waiting for %zu client%s to show keyring epoch %llu: %.300s", gate.waiting,
+                       gate.waiting == 1 ? "" : "s", (unsigned long long)epoch,
+                       buf_cstr(&gate.names));
     mem_free(gate.shown);
     buf_wipe(&gate.names);
     return rc;
@@ -78,7 +83,8 @@ rotation_check(struct session *s, struct rotation *rotation, struct coffer_error
         struct rotation now;
 
         if (stopped(s->env))
-            return error_set(err, COFFER_E_CANCELLED, "stopped; run the same command again to go on");
+            return error_set(err, COFFER_E_CANCELLED,
+                             "stopped; run the same command again to go on");
         rc = rotation_load(&s->database->journal, rotation->id, &now, err);
         if (rc != COFFER_OK)
             return rc;
@@ -89,14 +95,16 @@ rotation_check(struct session *s, struct rotation *rotation, struct coffer_error
         if (s->options->no_wait)
             return error_set(err, COFFER_E_NOTYET, "paused; coffer rotate --resume goes on");
         if (!said)
-            say(s->env, ROTATE_WAIT, rotation_step_name(rotation->step), "paused; coffer rotate --resume goes on");
+            say(s->env, ROTATE_WAIT, rotation_step_name(rotation->step),
+                "paused; coffer rotate --resume goes on");
         said = true;
         s->env->os->sleep_ms(s->env->os, 500);
     }
 }
 
 int
-gate_wait(struct session *s, struct rotation *rotation, uint64_t epoch, const char *what, struct coffer_error *err)
+gate_wait(struct session *s, struct rotation *rotation, uint64_t epoch, const char *what,
+          struct coffer_error *err)
 {
     struct coffer_error reason = {0};
     char last[sizeof reason.message] = "";
@@ -124,8 +132,8 @@ gate_wait(struct session *s, struct rotation *rotation, uint64_t epoch, const ch
 }
 
 int
-wait_for(struct session *s, struct rotation *rotation, const char *step, int64_t until_us, const char *what,
-         struct coffer_error *err)
+wait_for(struct session *s, struct rotation *rotation, const char *step, int64_t until_us,
+         const char *what, struct coffer_error *err)
 {
     int64_t left_us, said_at = 0;
     int rc;
@@ -137,10 +145,12 @@ wait_for(struct session *s, struct rotation *rotation, const char *step, int64_t
         if (left_us <= 0)
             return COFFER_OK;
         if (s->options->no_wait)
-            return error_set(err, COFFER_E_NOTYET, "%s: %lld s are left", what, (long long)((left_us + 999999) / 1000000));
+            return error_set(err, COFFER_E_NOTYET, "%s: %lld s are left", what,
+                             (long long)((left_us + 999999) / 1000000));
         if (now_us - said_at > 10000000) {
             said_at = now_us;
-            say(s->env, ROTATE_WAIT, step, "%s: %lld s are left", what, (long long)((left_us + 999999) / 1000000));
+            say(s->env, ROTATE_WAIT, step, "%s: %lld s are left", what,
+                (long long)((left_us + 999999) / 1000000));
         }
         s->env->os->sleep_ms(s->env->os, left_us > 500000 ? 500 : (unsigned)(left_us / 1000) + 1);
         rc = rotation_check(s, rotation, err);
@@ -149,7 +159,8 @@ wait_for(struct session *s, struct rotation *rotation, const char *step, int64_t
     }
 }
 
-/* Is anybody there who could still hold something old: a client, or a connection that we know nothing of? */
+/* Is anybody there who could still hold something old: a client, or a connection that we know
+ * nothing of? */
 static int
 anybody(struct session *s, bool *out, struct coffer_error *err)
 {
@@ -167,7 +178,8 @@ anybody(struct session *s, bool *out, struct coffer_error *err)
 }
 
 static int
-default_ms(struct session *s, bool set, unsigned given, unsigned otherwise, unsigned *out, struct coffer_error *err)
+default_ms(struct session *s, bool set, unsigned given, unsigned otherwise, unsigned *out,
+           struct coffer_error *err)
 {
     bool there = false;
     int rc = COFFER_OK;
@@ -197,7 +209,8 @@ grace_ms(struct session *s, unsigned *out, struct coffer_error *err)
 }
 
 int
-rotation_enter(struct session *s, struct rotation *rotation, enum rotation_step step, struct coffer_error *err)
+rotation_enter(struct session *s, struct rotation *rotation, enum rotation_step step,
+               struct coffer_error *err)
 {
     rotation->step = step;
     rotation->step_us = s->env->os->now_us(s->env->os);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* How gone the plaintext of a column is: three levels, recorded as meta row "plaintext.<column id>". */
+/* How gone the plaintext of a column is: three levels, recorded as meta row "plaintext.<column
+ * id>". */
 #include "rotate/machine.h"
 
 #include <stdio.h>
@@ -9,13 +10,15 @@
 const char *
 plaintext_level_name(unsigned level)
 {
-    static const char *const NAMES[] = {"readable", "not selectable", "not in live tuples", "not in the files"};
+    static const char *const NAMES[] = {"readable", "not selectable", "not in live tuples",
+                                        "not in the files"};
 
     return NAMES[level < 4 ? level : 0];
 }
 
 int
-plaintext_level(struct session *s, const struct uuid *column, unsigned *level, struct coffer_error *err)
+plaintext_level(struct session *s, const struct uuid *column, unsigned *level,
+                struct coffer_error *err)
 {
     char key[64], id[37];
     struct buf content;
@@ -30,11 +33,13 @@ plaintext_level(struct session *s, const struct uuid *column, unsigned *level, s
     if (rc == COFFER_OK && strncmp(buf_cstr(&content), "{\"level\":", 9) == 0)
         *level = (unsigned)strtoul(buf_cstr(&content) + 9, NULL, 10);
     buf_wipe(&content);
-    return rc == COFFER_E_NOTFOUND || rc == COFFER_E_TAMPERED ? COFFER_OK : rc; /* then nothing is claimed */
+    return rc == COFFER_E_NOTFOUND || rc == COFFER_E_TAMPERED ? COFFER_OK
+                                                              : rc; /* then nothing is claimed */
 }
 
 int
-plaintext_level_set(struct session *s, const struct uuid *column, unsigned level, struct coffer_error *err)
+plaintext_level_set(struct session *s, const struct uuid *column, unsigned level,
+                    struct coffer_error *err)
 {
     char key[64], id[37], text[32];
     struct buf content;
@@ -49,5 +54,6 @@ plaintext_level_set(struct session *s, const struct uuid *column, unsigned level
     buf_wipe(&content);
     if (rc != COFFER_OK && rc != COFFER_E_NOTFOUND)
         return rc;
-    return journal_put(&s->database->journal, "meta", key, bytes_str(text), rc == COFFER_OK ? epoch : 0, err);
+    return journal_put(&s->database->journal, "meta", key, bytes_str(text),
+                       rc == COFFER_OK ? epoch : 0, err);
 }

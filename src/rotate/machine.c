@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The machine: a rotation of one line in one database, step by step.
  *
- *   STAGE ──▶ GATE ──▶ ACTIVATE ──▶ DRAIN ──▶ SETTLE ──▶ FENCE ──▶ PROVE ──▶ WAIT ──▶ ESCROW ──▶ DONE
- *     stage()  gate()   activate()   drain()   settle()   fence()   prove()    wait()   escrow()
+ *   STAGE ──▶ GATE ──▶ ACTIVATE ──▶ DRAIN ──▶ SETTLE ──▶ FENCE ──▶ PROVE ──▶ WAIT ──▶ ESCROW ──▶
+ * DONE stage()  gate()   activate()   drain()   settle()   fence()   prove()    wait()   escrow()
  *
- * (PLAN is rotate_run's, SWEEP is what drain() does from its second pass on, and again inside FENCE.)
- *   any of GATE…SETTLE ──abort──▶ reverse(): from and to change places, and it goes on at DRAIN
- *   WAIT ──an open under the proven key was seen──▶ DRAIN
+ * (PLAN is rotate_run's, SWEEP is what drain() does from its second pass on, and again inside
+ * FENCE.) any of GATE…SETTLE ──abort──▶ reverse(): from and to change places, and it goes on at
+ * DRAIN WAIT ──an open under the proven key was seen──▶ DRAIN
  *
- * Each step may be repeated: it looks at what is already so.  A step is saved in the record before anything of it happens;
- * the keyring is changed, and read back, before the database is touched.  What may be trusted: the keyring always; the record says
- * only where to go on.
+ * Each step may be repeated: it looks at what is already so.  A step is saved in the record before
+ * anything of it happens; the keyring is changed, and read back, before the database is touched.
+ * What may be trusted: the keyring always; the record says only where to go on.
  */
 #include "rotate/machine.h"
 
@@ -44,15 +44,19 @@ change_stage(struct keyring *kr, void *arg, struct coffer_error *err)
     int rc = COFFER_OK;
 
     stage->id = 0;
-    for (i = 0; i < keyring_key_count(kr); i++) { /* a run that died before its record was written left one */
+    for (i = 0; i < keyring_key_count(kr);
+         i++) { /* a run that died before its record was written left one */
         const struct keyring_key *key = keyring_key_at(kr, i);
 
-        if (key->purpose == KEY_FIELD && key->state == KEY_STAGED && strcmp(key->line, stage->rotation->line) == 0)
+        if (key->purpose == KEY_FIELD && key->state == KEY_STAGED &&
+            strcmp(key->line, stage->rotation->line) == 0)
             stage->id = key->id;
     }
     if (stage->id == 0)
-        rc = keyring_key_add(kr, KEY_FIELD, stage->rotation->line, stage->who, stage->now_us, &stage->id, err);
-    /* The key becomes usable wherever the line has a column, so each of those databases will have to prove it gone one day. */
+        rc = keyring_key_add(kr, KEY_FIELD, stage->rotation->line, stage->who, stage->now_us,
+                             &stage->id, err);
+    /* The key becomes usable wherever the line has a column, so each of those databases will have
+     * to prove it gone one day. */
     for (i = 0; rc == COFFER_OK && i < keyring_column_count(kr); i++) {
         const struct keyring_column *column = keyring_column_at(kr, i);
 
@@ -67,7 +71,8 @@ change_stage(struct keyring *kr, void *arg, struct coffer_error *err)
 static int
 stage(struct session *s, struct rotation *r, struct coffer_error *err)
 {
-    struct stage_arg arg = {.rotation = r, .database = &s->database->id, .who = s->env->who, .now_us = now_us(s)};
+    struct stage_arg arg = {
+        .rotation = r, .database = &s->database->id, .who = s->env->who, .now_us = now_us(s)};
     char details[400];
     int rc;
 
@@ -77,7 +82,8 @@ stage(struct session *s, struct rotation *r, struct coffer_error *err)
         return rc;
     r->to_key = arg.id;
     r->activate_epoch = keyring_epoch(s->keyring); /* the gate's, until activation */
-    say(s->env, ROTATE_DONE, "stage", "new key %08x is in the keyring: every client can open with it, none seals with it yet",
+    say(s->env, ROTATE_DONE, "stage",
+        "new key %08x is in the keyring: every client can open with it, none seals with it yet",
         r->to_key);
     return rotation_enter(s, r, STEP_GATE, err);
 }
@@ -98,7 +104,8 @@ change_activate(struct keyring *kr, void *arg, struct coffer_error *err)
     size_t i;
     int rc = change_move(kr, &move, err);
 
-    for (i = 0; rc == COFFER_OK && i < r->column_count; i++) { /* a split moves its columns to the new line at this moment */
+    for (i = 0; rc == COFFER_OK && i < r->column_count;
+         i++) { /* a split moves its columns to the new line at this moment */
         const struct keyring_column *found = keyring_column_by_id(kr, &r->columns[i]);
         struct keyring_column *column;
 
@@ -122,12 +129,14 @@ activate(struct session *s, struct rotation *r, struct coffer_error *err)
     char details[160];
     int rc;
 
-    snprintf(details, sizeof details, "{\"from\":\"%08x\",\"rotation\":\"%s\",\"to\":\"%08x\"}", r->from_key, r->id, r->to_key);
+    snprintf(details, sizeof details, "{\"from\":\"%08x\",\"rotation\":\"%s\",\"to\":\"%08x\"}",
+             r->from_key, r->id, r->to_key);
     rc = session_change(s, "key.activate", details, change_activate, &arg, err);
     if (rc != COFFER_OK)
         return rc;
     r->activate_epoch = keyring_epoch(s->keyring);
-    say(s->env, ROTATE_DONE, "activate", "key %08x seals from now on; %08x only opens", r->to_key, r->from_key);
+    say(s->env, ROTATE_DONE, "activate", "key %08x seals from now on; %08x only opens", r->to_key,
+        r->from_key);
     return rotation_enter(s, r, STEP_DRAIN, err);
 }
 
@@ -136,8 +145,9 @@ activate(struct session *s, struct rotation *r, struct coffer_error *err)
 static void
 say_drained(struct session *s, const char *step, const struct drain_result *result)
 {
-    say(s->env, ROTATE_DONE, step, "%" PRIu64 " rows moved in %u pass%s%s", result->stats.rows_done, result->passes,
-        result->passes == 1 ? "" : "es", result->quarantined > 0 ? "; some are in quarantine" : "");
+    say(s->env, ROTATE_DONE, step, "%" PRIu64 " rows moved in %u pass%s%s", result->stats.rows_done,
+        result->passes, result->passes == 1 ? "" : "es",
+        result->quarantined > 0 ? "; some are in quarantine" : "");
 }
 
 static int
@@ -151,7 +161,8 @@ drain_step(struct session *s, struct rotation *r, struct coffer_error *err)
     say_drained(s, "drain", &result);
     if (result.quarantined > 0)
         return error_set(err, COFFER_E_REFUSED,
-                         "%" PRIu64 " cells do not open and were left alone (coffer status lists them); repair or delete those "
+                         "%" PRIu64 " cells do not open and were left alone (coffer status lists "
+                                    "them); repair or delete those "
                          "rows, then run coffer rotate again: the old key %08x stays until then",
                          result.quarantined, r->from_key);
     return rotation_enter(s, r, STEP_SETTLE, err);
@@ -166,7 +177,8 @@ settle(struct session *s, struct rotation *r, struct coffer_error *err)
     if (rc == COFFER_OK)
         rc = settle_ms(s, &ms, err);
     if (rc == COFFER_OK)
-        rc = wait_for(s, r, "settle", r->step_us + (int64_t)ms * 1000, "letting stale write-backs settle before the fence", err);
+        rc = wait_for(s, r, "settle", r->step_us + (int64_t)ms * 1000,
+                      "letting stale write-backs settle before the fence", err);
     if (rc == COFFER_OK)
         rc = rotation_enter(s, r, STEP_FENCE, err);
     return rc;
@@ -204,8 +216,10 @@ fence(struct session *s, struct rotation *r, struct coffer_error *err)
         if (rc == COFFER_OK)
             rc = drain(s, r, "sweep", &result, err);
         if (rc == COFFER_OK && result.quarantined > 0)
-            rc = error_set(err, COFFER_E_REFUSED, "%" PRIu64 " cells are in quarantine; repair or delete those rows and run "
-                                                  "coffer rotate again",
+            rc = error_set(err, COFFER_E_REFUSED,
+                           "%" PRIu64
+                           " cells are in quarantine; repair or delete those rows and run "
+                           "coffer rotate again",
                            result.quarantined);
         if (rc == COFFER_OK && r->from_key != 0)
             rc = zero_under(s, r, &zero, err);
@@ -240,10 +254,12 @@ prove_step(struct session *s, struct rotation *r, struct coffer_error *err)
     buf_wipe(&certificate);
     if (rc != COFFER_OK)
         return rc;
-    say(s->env, ROTATE_DONE, "prove", "no cell of this database is under key %08x; the certificate is signed", r->from_key);
+    say(s->env, ROTATE_DONE, "prove",
+        "no cell of this database is under key %08x; the certificate is signed", r->from_key);
     if (!everywhere) {
-        say(s->env, ROTATE_NOTE, "prove", "key %08x stays in the keyring until its other databases are rotated too; coffer key "
-                                          "why %08x names them",
+        say(s->env, ROTATE_NOTE, "prove",
+            "key %08x stays in the keyring until its other databases are rotated too; coffer key "
+            "why %08x names them",
             r->from_key, r->from_key);
         return rotation_enter(s, r, STEP_DONE, err);
     }
@@ -314,7 +330,8 @@ static int
 change_reopen(struct keyring *kr, void *arg, struct coffer_error *err)
 {
     const struct reopen_arg *reopen = arg;
-    struct move_arg move = {.key_id = reopen->key_id, .state = KEY_DRAINING, .now_us = reopen->now_us};
+    struct move_arg move = {
+        .key_id = reopen->key_id, .state = KEY_DRAINING, .now_us = reopen->now_us};
     int rc = keyring_certificate_drop(kr, reopen->key_id, err);
 
     return rc == COFFER_OK ? change_move(kr, &move, err) : rc;
@@ -327,7 +344,8 @@ wait_step(struct session *s, struct rotation *r, struct coffer_error *err)
     unsigned ms = 0;
     int rc;
 
-    /* Whoever beats with the proven epoch has finished what it read before, or reads it in a transaction that the mark sees. */
+    /* Whoever beats with the proven epoch has finished what it read before, or reads it in a
+     * transaction that the mark sees. */
     rc = gate_wait(s, r, r->activate_epoch, "wait", err);
     if (rc == COFFER_OK)
         rc = mark_wait(s, r, err);
@@ -336,7 +354,8 @@ wait_step(struct session *s, struct rotation *r, struct coffer_error *err)
     if (rc == COFFER_OK)
         rc = grace_ms(s, &ms, err);
     if (rc == COFFER_OK)
-        rc = wait_for(s, r, "wait", r->step_us + (int64_t)ms * 1000, "grace before the old key leaves the keyring", err);
+        rc = wait_for(s, r, "wait", r->step_us + (int64_t)ms * 1000,
+                      "grace before the old key leaves the keyring", err);
     if (rc == COFFER_OK)
         rc = opens_under(s, r->from_key, &after, err);
     if (rc != COFFER_OK)
@@ -344,7 +363,8 @@ wait_step(struct session *s, struct rotation *r, struct coffer_error *err)
     if (after > before) {
         struct reopen_arg arg = {.key_id = r->from_key, .now_us = now_us(s)};
 
-        say(s->env, ROTATE_WARN, "wait", "%" PRIu64 " cells were opened under the proven key %08x meanwhile: sweeping again",
+        say(s->env, ROTATE_WARN, "wait",
+            "%" PRIu64 " cells were opened under the proven key %08x meanwhile: sweeping again",
             after - before, r->from_key);
         rc = session_change(s, "key.reopen", NULL, change_reopen, &arg, err);
         return rc == COFFER_OK ? rotation_enter(s, r, STEP_FENCE, err) : rc;
@@ -376,7 +396,9 @@ escrow_key(struct session *s, uint32_t key_id, struct coffer_error *err)
     if (rc == COFFER_OK && (keyring_material(back, key_id) == NULL ||
                             !secret_equal(secret_expose(keyring_material(back, key_id)),
                                           secret_expose(keyring_material(s->keyring, key_id)))))
-        rc = error_set(err, COFFER_E_IO, "the escrow file of key %08x does not read back; the key stays in the keyring", key_id);
+        rc = error_set(
+            err, COFFER_E_IO,
+            "the escrow file of key %08x does not read back; the key stays in the keyring", key_id);
     keyring_free(back);
     keyring_free(single);
     buf_wipe(&content);
@@ -397,10 +419,12 @@ change_incarnation(struct keyring *kr, void *arg, struct coffer_error *err)
     const char *slash = strrchr(in->s->database->incarnation, '/');
 
     if (found == NULL)
-        return error_set(err, COFFER_E_NOTFOUND, "the keyring holds no record of %s", in->s->database->name);
+        return error_set(err, COFFER_E_NOTFOUND, "the keyring holds no record of %s",
+                         in->s->database->name);
     database = *found;
     snprintf(database.incarnation, sizeof database.incarnation, "%.*s/%s",
-             slash != NULL ? (int)(slash - in->s->database->incarnation) : 0, in->s->database->incarnation, in->random);
+             slash != NULL ? (int)(slash - in->s->database->incarnation) : 0,
+             in->s->database->incarnation, in->random);
     return keyring_database_put(kr, &database, err);
 }
 
@@ -410,7 +434,8 @@ incarnation_renew(struct session *s, const char *random, struct coffer_error *er
     struct incarnation_arg arg = {.s = s, .random = random};
     int rc;
 
-    /* Keyring first, without telling the database: whoever dies here is told from a restore by the record (recover.c). */
+    /* Keyring first, without telling the database: whoever dies here is told from a restore by the
+     * record (recover.c). */
     s->database->restored = true;
     rc = session_change(s, "database.renew", NULL, change_incarnation, &arg, err);
     s->database->restored = false;
@@ -435,7 +460,8 @@ escrow(struct session *s, struct rotation *r, struct coffer_error *err)
     }
     if (rc != COFFER_OK)
         return rc;
-    say(s->env, ROTATE_DONE, "escrow", "key %08x is out of the keyring, sealed apart for backups that need it", r->from_key);
+    say(s->env, ROTATE_DONE, "escrow",
+        "key %08x is out of the keyring, sealed apart for backups that need it", r->from_key);
     return rotation_enter(s, r, STEP_DONE, err);
 }
 
@@ -463,7 +489,8 @@ change_reverse(struct keyring *kr, void *arg, struct coffer_error *err)
 static int
 go_forward(struct session *s, struct rotation *r, struct coffer_error *err)
 {
-    say(s->env, ROTATE_NOTE, "abort", "key %08x is marked compromised and is not used again: going forward to a third key",
+    say(s->env, ROTATE_NOTE, "abort",
+        "key %08x is marked compromised and is not used again: going forward to a third key",
         r->from_key);
     r->from_key = r->to_key;
     r->to_key = 0;
@@ -491,7 +518,8 @@ reverse(struct session *s, struct rotation *r, struct coffer_error *err)
     r->reversed = true;
     r->activate_epoch = keyring_epoch(s->keyring);
     r->pass++; /* the chunks of the other direction say nothing about this one */
-    say(s->env, ROTATE_NOTE, "abort", "key %08x is active again; what is under %08x already is moved back", r->to_key,
+    say(s->env, ROTATE_NOTE, "abort",
+        "key %08x is active again; what is under %08x already is moved back", r->to_key,
         r->from_key);
     return rotation_enter(s, r, STEP_DRAIN, err);
 }
@@ -522,8 +550,9 @@ run_step(struct session *s, struct rotation *r, struct coffer_error *err)
     case STEP_FENCE:
         return fence(s, r, err);
     case STEP_PROVE:
-        return s->constraint_count == 0 ? fence(s, r, err) /* another run made them: learn their names by making sure */
-                                        : prove_step(s, r, err);
+        return s->constraint_count == 0
+                   ? fence(s, r, err) /* another run made them: learn their names by making sure */
+                   : prove_step(s, r, err);
     case STEP_WAIT:
         return wait_step(s, r, err);
     case STEP_ESCROW:
@@ -539,10 +568,12 @@ run_step(struct session *s, struct rotation *r, struct coffer_error *err)
 static int
 forget_chunks(struct session *s, const struct rotation *r, struct coffer_error *err)
 {
-    struct coffer_value prefix = {.type = COFFER_TEXT, .data = (const uint8_t *)r->id, .len = strlen(r->id)};
+    struct coffer_value prefix = {
+        .type = COFFER_TEXT, .data = (const uint8_t *)r->id, .len = strlen(r->id)};
     char sql[200];
 
-    snprintf(sql, sizeof sql, "DELETE FROM %s WHERE substr(key, 1, 36) = $1", db_catalog_name(s->database->db, "chunk"));
+    snprintf(sql, sizeof sql, "DELETE FROM %s WHERE substr(key, 1, 36) = $1",
+             db_catalog_name(s->database->db, "chunk"));
     return db_run(s->database->db, sql, &prefix, 1, NULL, err);
 }
 
@@ -556,7 +587,8 @@ machine_run(struct session *s, struct rotation *r, struct coffer_error *err)
     while (rc == COFFER_OK && r->step < STEP_DONE) {
         rc = rotation_check(s, r, err);
         if (rc == COFFER_OK && r->step != shown)
-            say(s->env, ROTATE_STEP, rotation_step_name(r->step), "line %s: %08x to %08x", r->line, r->from_key, r->to_key);
+            say(s->env, ROTATE_STEP, rotation_step_name(r->step), "line %s: %08x to %08x", r->line,
+                r->from_key, r->to_key);
         shown = r->step;
         if (rc == COFFER_OK)
             rc = run_step(s, r, err);

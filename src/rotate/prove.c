@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The proof: counts from scans, a look for envelopes that nobody registered, and the signed certificate.
+/* The proof: counts from scans, a look for envelopes that nobody registered, and the signed
+ * certificate.
  *
- * Everything stated comes from scans of the database in this call; working rows are not consulted, but for the quarantine
- * (which can only forbid a proof) and the plaintext level (which a scrub recorded under its MAC).
+ * Everything stated comes from scans of the database in this call; working rows are not consulted,
+ * but for the quarantine (which can only forbid a proof) and the plaintext level (which a scrub
+ * recorded under its MAC).
  */
 #include "base/mem.h"
 #include "crypto/crypto.h"
@@ -36,7 +38,8 @@ column_counts_free(struct column_count *counts, size_t n)
 }
 
 int
-count_columns(struct session *s, const struct uuid *ids, size_t n, struct column_count **out, struct coffer_error *err)
+count_columns(struct session *s, const struct uuid *ids, size_t n, struct column_count **out,
+              struct coffer_error *err)
 {
     struct column_count *counts = mem_array(n + 1, sizeof *counts);
     size_t i;
@@ -51,7 +54,8 @@ count_columns(struct session *s, const struct uuid *ids, size_t n, struct column
 
         counts[i].column = keyring_column_by_id(s->keyring, &ids[i]);
         if (counts[i].column == NULL) {
-            rc = error_set(err, COFFER_E_NOTFOUND, "a column of this rotation is no longer in the keyring");
+            rc = error_set(err, COFFER_E_NOTFOUND,
+                           "a column of this rotation is no longer in the keyring");
             break;
         }
         column_cell_spec(counts[i].column, &spec);
@@ -87,7 +91,8 @@ accepted_by_name(struct session *s, const char *column)
         const char *name = s->options->accept_unregistered[i];
         size_t skip = strlen(column) > strlen(name) ? strlen(column) - strlen(name) : 0;
 
-        if (strcmp(column, name) == 0 || (skip > 0 && column[skip - 1] == '.' && strcmp(column + skip, name) == 0))
+        if (strcmp(column, name) == 0 ||
+            (skip > 0 && column[skip - 1] == '.' && strcmp(column + skip, name) == 0))
             return true;
     }
     return false;
@@ -101,8 +106,8 @@ on_find(void *arg, const struct db_find *find, struct coffer_error *err)
     char *line;
 
     if (!find->unreadable && !accepted_by_name(search->s, find->column)) {
-        buf_format(&search->missing, "%s%s (%" PRIu64 ", one under %08x)", search->missing_count++ ? ", " : "", find->column,
-                   find->count, find->key_id);
+        buf_format(&search->missing, "%s%s (%" PRIu64 ", one under %08x)",
+                   search->missing_count++ ? ", " : "", find->column, find->count, find->key_id);
         return COFFER_OK;
     }
     if (search->accepted + search->notes == search->room) {
@@ -121,7 +126,8 @@ on_find(void *arg, const struct db_find *find, struct coffer_error *err)
     if (find->unreadable) {
         search->lines[search->accepted + search->notes++] = line;
     } else { /* keep the accepted ones in front */
-        memmove(search->lines + search->accepted + 1, search->lines + search->accepted, search->notes * sizeof *search->lines);
+        memmove(search->lines + search->accepted + 1, search->lines + search->accepted,
+                search->notes * sizeof *search->lines);
         search->lines[search->accepted++] = line;
     }
     return COFFER_OK;
@@ -167,12 +173,14 @@ search_unregistered(struct session *s, struct search *search, struct coffer_erro
         rc = db_find_envelopes(s->database->db, names, known, on_find, search, err);
     if (rc == COFFER_OK && search->missing_count > 0)
         rc = error_set(err, COFFER_E_REFUSED,
-                       "envelopes are in %zu column%s that are not protected: %.300s; protect or empty them, or accept each by "
+                       "envelopes are in %zu column%s that are not protected: %.300s; protect or "
+                       "empty them, or accept each by "
                        "name with --accept-unregistered",
-                       search->missing_count, search->missing_count == 1 ? "" : "s", buf_cstr(&search->missing));
+                       search->missing_count, search->missing_count == 1 ? "" : "s",
+                       buf_cstr(&search->missing));
     for (i = 0; i < known; i++)
-        mem_free((void *)names[i]);
-    mem_free((void *)names);
+        mem_free((void *)(uintptr_t)names[i]);
+    mem_free((void *)(uintptr_t)names);
     if (rc != COFFER_OK)
         search_free(search);
     return rc;
@@ -193,8 +201,8 @@ constraint_of(struct session *s, const struct uuid *column)
 }
 
 static int
-add_backup_notes(struct session *s, const struct keyring_key *key, const char **notes, size_t *count,
-                 struct coffer_error *err)
+add_backup_notes(struct session *s, const struct keyring_key *key, const char **notes,
+                 size_t *count, struct coffer_error *err)
 {
     size_t i;
 
@@ -204,7 +212,8 @@ add_backup_notes(struct session *s, const struct keyring_key *key, const char **
 
         if (backup->expired_us != 0 || !uuid_equal(&backup->database, &s->database->id))
             continue;
-        line = mem_format("backup \"%s\" was made while key %08x was in use and needs it", backup->label, key->id);
+        line = mem_format("backup \"%s\" was made while key %08x was in use and needs it",
+                          backup->label, key->id);
         if (line == NULL)
             return error_nomem(err);
         notes[(*count)++] = line;
@@ -213,8 +222,8 @@ add_backup_notes(struct session *s, const struct keyring_key *key, const char **
 }
 
 static int
-fill_column(struct session *s, const struct column_count *in, uint32_t key_id, struct certificate_column *out,
-            struct coffer_error *err)
+fill_column(struct session *s, const struct column_count *in, uint32_t key_id,
+            struct certificate_column *out, struct coffer_error *err)
 {
     unsigned level;
     size_t k;
@@ -236,12 +245,14 @@ fill_column(struct session *s, const struct column_count *in, uint32_t key_id, s
 }
 
 static int
-write_certificate(struct session *s, const struct keyring_key *key, const struct column_count *counts, size_t n,
-                  const struct db_mark *mark, struct search *search, struct buf *out, struct coffer_error *err)
+write_certificate(struct session *s, const struct keyring_key *key,
+                  const struct column_count *counts, size_t n, const struct db_mark *mark,
+                  struct search *search, struct buf *out, struct coffer_error *err)
 {
     const struct keyring_database *database = keyring_database(s->keyring, &s->database->id);
     struct certificate_column *columns = mem_array(n + 1, sizeof *columns);
-    const char **notes = mem_array(search->notes + keyring_backup_count(s->keyring) + 1, sizeof *notes);
+    const char **notes =
+        mem_array(search->notes + keyring_backup_count(s->keyring) + 1, sizeof *notes);
     struct certificate c = {.key_id = key->id, .columns = columns, .column_count = n};
     size_t note_count = 0, own = 0, i;
     int rc = COFFER_OK;
@@ -264,7 +275,8 @@ write_certificate(struct session *s, const struct keyring_key *key, const struct
     snprintf(c.purpose, sizeof c.purpose, "%s", key_purpose_name(key->purpose));
     c.keyring = keyring_id(s->keyring);
     c.database = s->database->id;
-    snprintf(c.database_name, sizeof c.database_name, "%s", database != NULL ? database->name : s->database->name);
+    snprintf(c.database_name, sizeof c.database_name, "%s",
+             database != NULL ? database->name : s->database->name);
     snprintf(c.engine, sizeof c.engine, "%s", db_engine_name(s->database->db));
     snprintf(c.incarnation, sizeof c.incarnation, "%s", s->database->incarnation);
     c.proven_us = s->env->os->now_us(s->env->os);
@@ -278,15 +290,16 @@ write_certificate(struct session *s, const struct keyring_key *key, const struct
     rc = certificate_write(&c, s->keyring, out, err);
 out:
     for (i = own; notes != NULL && i < note_count; i++)
-        mem_free((void *)notes[i]);
-    mem_free((void *)notes);
+        mem_free((void *)(uintptr_t)notes[i]);
+    mem_free((void *)(uintptr_t)notes);
     mem_free(columns);
     return rc;
 }
 
 /* REFUSED with the counts, unless nothing is under the key and nothing is in quarantine. */
 static int
-must_be_zero(struct session *s, const struct column_count *counts, size_t n, uint32_t key_id, struct coffer_error *err)
+must_be_zero(struct session *s, const struct column_count *counts, size_t n, uint32_t key_id,
+             struct coffer_error *err)
 {
     uint64_t quarantined = 0, under = 0;
     struct buf text;
@@ -301,15 +314,19 @@ must_be_zero(struct session *s, const struct column_count *counts, size_t n, uin
         uint64_t cells = count_under(counts[i].count, key_id);
 
         if (cells > 0)
-            buf_format(&text, "%s%s.%s %" PRIu64, under > 0 ? ", " : "", counts[i].column->table, counts[i].column->name, cells);
+            buf_format(&text, "%s%s.%s %" PRIu64, under > 0 ? ", " : "", counts[i].column->table,
+                       counts[i].column->name, cells);
         under += cells;
     }
     if (under > 0)
-        rc = error_set(err, COFFER_E_REFUSED, "%" PRIu64 " cells are still under key %08x: %.300s; coffer rotate moves them", under,
-                       key_id, buf_cstr(&text));
+        rc = error_set(err, COFFER_E_REFUSED,
+                       "%" PRIu64
+                       " cells are still under key %08x: %.300s; coffer rotate moves them",
+                       under, key_id, buf_cstr(&text));
     else if (quarantined > 0)
         rc = error_set(err, COFFER_E_REFUSED,
-                       "%" PRIu64 " cells are in quarantine and could be under key %08x; coffer status lists them, repair or "
+                       "%" PRIu64 " cells are in quarantine and could be under key %08x; coffer "
+                                  "status lists them, repair or "
                        "delete those rows and rotate again",
                        quarantined, key_id);
     buf_wipe(&text);
@@ -317,7 +334,8 @@ must_be_zero(struct session *s, const struct column_count *counts, size_t n, uin
 }
 
 int
-prove(struct session *s, uint32_t key_id, struct db_mark *mark, struct buf *certificate, struct coffer_error *err)
+prove(struct session *s, uint32_t key_id, struct db_mark *mark, struct buf *certificate,
+      struct coffer_error *err)
 {
     const struct keyring_key *key = keyring_key(s->keyring, key_id);
     struct column_count *counts = NULL;
@@ -327,7 +345,8 @@ prove(struct session *s, uint32_t key_id, struct db_mark *mark, struct buf *cert
     int rc;
 
     if (key == NULL)
-        return error_set(err, COFFER_E_KEY, "the keyring holds no key %08x; coffer key list shows them", key_id);
+        return error_set(err, COFFER_E_KEY,
+                         "the keyring holds no key %08x; coffer key list shows them", key_id);
     rc = columns_resolve(s, NULL, 0, &ids, &n, err);
     if (rc == COFFER_OK)
         rc = count_columns(s, ids, n, &counts, err);
@@ -382,9 +401,11 @@ change_certify(struct keyring *kr, void *arg, struct coffer_error *err)
 }
 
 int
-certify(struct session *s, uint32_t key_id, struct bytes certificate, bool *everywhere, struct coffer_error *err)
+certify(struct session *s, uint32_t key_id, struct bytes certificate, bool *everywhere,
+        struct coffer_error *err)
 {
-    struct certify_arg arg = {.certificate.key_id = key_id, .certificate.database = s->database->id};
+    struct certify_arg arg = {.certificate.key_id = key_id,
+                              .certificate.database = s->database->id};
     char name[64], details[160], database[37];
     int rc;
 
@@ -397,15 +418,17 @@ certify(struct session *s, uint32_t key_id, struct bytes certificate, bool *ever
     rc = s->env->store->certificate_put(s->env->store, name, certificate, err);
     if (rc != COFFER_OK)
         return rc;
-    snprintf(details, sizeof details, "{\"key\":\"%08x\",\"database\":\"%s\",\"certificate\":\"%s\"}", key_id, database, name);
+    snprintf(details, sizeof details,
+             "{\"key\":\"%08x\",\"database\":\"%s\",\"certificate\":\"%s\"}", key_id, database,
+             name);
     rc = session_change(s, "key.prove", details, change_certify, &arg, err);
     *everywhere = arg.everywhere;
     return rc;
 }
 
 int
-rotate_prove(const struct rotate_env *env, uint32_t key_id, const struct rotate_options *options, struct buf *out,
-             struct coffer_error *err)
+rotate_prove(const struct rotate_env *env, uint32_t key_id, const struct rotate_options *options,
+             struct buf *out, struct coffer_error *err)
 {
     struct session s;
     struct db_mark mark;

@@ -9,8 +9,9 @@
 
 #define RECORD_MAX (1u << 20)
 
-static const char *const STEP_NAMES[] = {"",       "plan",  "stage", "gate", "activate", "drain", "sweep",
-                                         "settle", "fence", "prove", "wait", "escrow",   "done",  "aborted"};
+static const char *const STEP_NAMES[] = {"",      "plan",   "stage",  "gate",   "activate",
+                                         "drain", "sweep",  "settle", "fence",  "prove",
+                                         "wait",  "escrow", "done",   "aborted"};
 static const char *const KIND_NAMES[] = {"", "protect", "rotate", "unprotect", "recover"};
 
 const char *
@@ -58,11 +59,12 @@ record_write(const struct rotation *r)
         json_array_append_new(columns, json_string(id));
     }
     root = json_pack("{s:s,s:s,s:s,s:o,s:o,s:o,s:i,s:b,s:b,s:b,s:I,s:I,s:I,s:s,s:I,s:I}", "kind",
-                     rotation_kind_name(r->kind), "step", rotation_step_name(r->step), "line", r->line, "from",
-                     key_json(r->from_key), "to", key_json(r->to_key), "columns", columns, "pass", (int)r->pass,
-                     "paused", r->paused, "aborting", r->aborting, "reversed", r->reversed, "activate_epoch",
-                     (json_int_t)r->activate_epoch, "started_us", (json_int_t)r->started_us, "step_us",
-                     (json_int_t)r->step_us, "position", r->mark.position, "xid", (json_int_t)r->mark.xid, "total_rows",
+                     rotation_kind_name(r->kind), "step", rotation_step_name(r->step), "line",
+                     r->line, "from", key_json(r->from_key), "to", key_json(r->to_key), "columns",
+                     columns, "pass", (int)r->pass, "paused", r->paused, "aborting", r->aborting,
+                     "reversed", r->reversed, "activate_epoch", (json_int_t)r->activate_epoch,
+                     "started_us", (json_int_t)r->started_us, "step_us", (json_int_t)r->step_us,
+                     "position", r->mark.position, "xid", (json_int_t)r->mark.xid, "total_rows",
                      (json_int_t)r->total_rows);
     if (root == NULL)
         return NULL;
@@ -84,7 +86,8 @@ name_index(const char *const *names, size_t count, const char *name)
 }
 
 static int
-record_read(const char *id, struct bytes content, uint64_t epoch, struct rotation *r, struct coffer_error *err)
+record_read(const char *id, struct bytes content, uint64_t epoch, struct rotation *r,
+            struct coffer_error *err)
 {
     const char *kind, *step, *line, *from, *to, *position;
     json_t *root, *columns;
@@ -96,17 +99,22 @@ record_read(const char *id, struct bytes content, uint64_t epoch, struct rotatio
     root = json_loadb((const char *)content.ptr, content.len, 0, NULL);
     if (root == NULL)
         return error_set(err, COFFER_E_FORMAT, "the record of rotation %s is no JSON", id);
-    if (json_unpack(root, "{s:s,s:s,s:s,s:s,s:s,s:o,s:i,s:b,s:b,s:b,s:I,s:I,s:I,s:s,s:I,s:I}", "kind", &kind, "step", &step,
-                    "line", &line, "from", &from, "to", &to, "columns", &columns, "pass", &pass, "paused", &paused,
-                    "aborting", &aborting, "reversed", &reversed, "activate_epoch", &activate, "started_us", &started, "step_us", &entered,
-                    "position", &position, "xid", &xid, "total_rows", &total) != 0) {
+    if (json_unpack(root, "{s:s,s:s,s:s,s:s,s:s,s:o,s:i,s:b,s:b,s:b,s:I,s:I,s:I,s:s,s:I,s:I}",
+                    "kind", &kind, "step", &step, "line", &line, "from", &from, "to", &to,
+                    "columns", &columns, "pass", &pass, "paused", &paused, "aborting", &aborting,
+                    "reversed", &reversed, "activate_epoch", &activate, "started_us", &started,
+                    "step_us", &entered, "position", &position, "xid", &xid, "total_rows",
+                    &total) != 0) {
         error_set(err, rc, "the record of rotation %s lacks a member", id);
         goto out;
     }
-    r->kind = (enum rotation_kind)name_index(KIND_NAMES, sizeof KIND_NAMES / sizeof *KIND_NAMES, kind);
-    r->step = (enum rotation_step)name_index(STEP_NAMES, sizeof STEP_NAMES / sizeof *STEP_NAMES, step);
-    if (r->kind == 0 || r->step == 0 || strlen(line) >= sizeof r->line || strlen(position) >= sizeof r->mark.position ||
-        strlen(id) >= sizeof r->id || !json_is_array(columns)) {
+    r->kind =
+        (enum rotation_kind)name_index(KIND_NAMES, sizeof KIND_NAMES / sizeof *KIND_NAMES, kind);
+    r->step =
+        (enum rotation_step)name_index(STEP_NAMES, sizeof STEP_NAMES / sizeof *STEP_NAMES, step);
+    if (r->kind == 0 || r->step == 0 || strlen(line) >= sizeof r->line ||
+        strlen(position) >= sizeof r->mark.position || strlen(id) >= sizeof r->id ||
+        !json_is_array(columns)) {
         error_set(err, rc, "the record of rotation %s is of a newer release or damaged", id);
         goto out;
     }
@@ -163,7 +171,8 @@ rotation_save(struct journal *journal, struct rotation *rotation, struct coffer_
 }
 
 int
-rotation_load(struct journal *journal, const char *id, struct rotation *out, struct coffer_error *err)
+rotation_load(struct journal *journal, const char *id, struct rotation *out,
+              struct coffer_error *err)
 {
     struct buf content;
     uint64_t epoch = 0;
@@ -208,8 +217,8 @@ find_row(void *arg, const struct journal_row *row, struct coffer_error *err)
 }
 
 int
-rotation_find_open(struct journal *journal, enum rotation_kind kind, const char *line, struct rotation *out,
-                   struct coffer_error *err)
+rotation_find_open(struct journal *journal, enum rotation_kind kind, const char *line,
+                   struct rotation *out, struct coffer_error *err)
 {
     struct find find = {.line = line, .kind = kind, .out = out};
     int rc;

@@ -19,7 +19,8 @@ has_database(const struct keyring_key *key, const struct uuid *database)
     return false;
 }
 
-/* A key that another database's rotation has retired already, and that this one has not proven gone. */
+/* A key that another database's rotation has retired already, and that this one has not proven
+ * gone. */
 static const struct keyring_key *
 left_over(struct session *s, const char *line)
 {
@@ -28,7 +29,8 @@ left_over(struct session *s, const char *line)
     for (i = 0; i < keyring_key_count(s->keyring); i++) {
         const struct keyring_key *key = keyring_key_at(s->keyring, i);
 
-        if (key->purpose == KEY_FIELD && strcmp(key->line, line) == 0 && has_database(key, &s->database->id) &&
+        if (key->purpose == KEY_FIELD && strcmp(key->line, line) == 0 &&
+            has_database(key, &s->database->id) &&
             (key->state == KEY_DRAINING || key->state == KEY_FENCED) &&
             keyring_certificate(s->keyring, key->id, &s->database->id) == NULL)
             return key;
@@ -38,8 +40,8 @@ left_over(struct session *s, const char *line)
 
 /* All columns of `line` in this database; for a split, `only` of them. */
 static int
-line_columns(struct session *s, const char *line, const struct uuid *only, size_t only_count, struct rotation *r,
-             struct coffer_error *err)
+line_columns(struct session *s, const char *line, const struct uuid *only, size_t only_count,
+             struct rotation *r, struct coffer_error *err)
 {
     size_t total = keyring_column_count(s->keyring), i, j;
 
@@ -70,18 +72,21 @@ refuse_open_protect(struct session *s, struct coffer_error *err)
     if (rc == COFFER_E_NOTFOUND)
         return COFFER_OK;
     if (rc == COFFER_OK) {
-        rc = error_set(err, COFFER_E_REFUSED, "a coffer %s is not finished in this database; run it again to its end first",
-                       rotation_kind_name(open.kind));
+        rc =
+            error_set(err, COFFER_E_REFUSED,
+                      "a coffer %s is not finished in this database; run it again to its end first",
+                      rotation_kind_name(open.kind));
         rotation_free(&open);
     }
     return rc;
 }
 
 static int
-begin(struct session *s, const char *line, const struct uuid *split, size_t split_count, struct rotation *r,
-      struct coffer_error *err)
+begin(struct session *s, const char *line, const struct uuid *split, size_t split_count,
+      struct rotation *r, struct coffer_error *err)
 {
-    const struct keyring_key *active = keyring_active(s->keyring, KEY_FIELD, line), *old = left_over(s, line);
+    const struct keyring_key *active = keyring_active(s->keyring, KEY_FIELD, line),
+                             *old = left_over(s, line);
     struct uuid id;
     int rc;
 
@@ -125,20 +130,22 @@ say_columns(struct session *s, const struct rotation *r)
         if (column != NULL)
             buf_format(&names, "%s%s.%s", i > 0 ? ", " : "", column->table, column->name);
     }
-    say(s->env, ROTATE_NOTE, "plan", "line %s: %zu column%s come%s along: %.400s", r->line, r->column_count,
-        r->column_count == 1 ? "" : "s", r->column_count == 1 ? "s" : "", buf_cstr(&names));
+    say(s->env, ROTATE_NOTE, "plan", "line %s: %zu column%s come%s along: %.400s", r->line,
+        r->column_count, r->column_count == 1 ? "" : "s", r->column_count == 1 ? "s" : "",
+        buf_cstr(&names));
     buf_wipe(&names);
 }
 
 static int
-rotate_line(struct session *s, const char *line, const struct uuid *split, size_t split_count, struct coffer_error *err)
+rotate_line(struct session *s, const char *line, const struct uuid *split, size_t split_count,
+            struct coffer_error *err)
 {
     struct rotation r = {0};
     int rc = rotation_find_open(&s->database->journal, ROTATION_ROTATE, line, &r, err);
 
     if (rc == COFFER_OK)
-        say(s->env, ROTATE_NOTE, "plan", "going on with the rotation of line %s that is at step %s", line,
-            rotation_step_name(r.step));
+        say(s->env, ROTATE_NOTE, "plan", "going on with the rotation of line %s that is at step %s",
+            line, rotation_step_name(r.step));
     else if (rc == COFFER_E_NOTFOUND)
         rc = begin(s, line, split, split_count, &r, err);
     if (rc == COFFER_OK) {
@@ -184,8 +191,10 @@ say_plan(struct session *s, const struct uuid *ids, size_t n, struct coffer_erro
         db_table_free(table);
         if (rc != COFFER_OK)
             return rc;
-        say(s->env, ROTATE_NOTE, "plan", "%s.%s: line %s, %s, about %" PRIu64 " cells to re-encrypt", column->table, column->name,
-            column->line, coffer_phase_name(column->phase), count->rows - count->nulls);
+        say(s->env, ROTATE_NOTE, "plan",
+            "%s.%s: line %s, %s, about %" PRIu64 " cells to re-encrypt", column->table,
+            column->name, column->line, coffer_phase_name(column->phase),
+            count->rows - count->nulls);
         db_count_free(count);
     }
     return COFFER_OK;
@@ -208,8 +217,8 @@ run_lines(struct session *s, const struct uuid *ids, size_t n, struct coffer_err
 }
 
 int
-rotate_run(const struct rotate_env *env, const char *const *columns, size_t count, const struct rotate_options *options,
-           struct coffer_error *err)
+rotate_run(const struct rotate_env *env, const char *const *columns, size_t count,
+           const struct rotate_options *options, struct coffer_error *err)
 {
     struct uuid *ids = NULL;
     size_t n = 0;
@@ -232,7 +241,8 @@ rotate_run(const struct rotate_env *env, const char *const *columns, size_t coun
         if (options->plan_only)
             rc = say_plan(&s, ids, n, err);
         else if (options->split != NULL && count == 0)
-            rc = error_set(err, COFFER_E_MISUSE, "--split moves just the columns that are named; name them");
+            rc = error_set(err, COFFER_E_MISUSE,
+                           "--split moves just the columns that are named; name them");
         else if (options->split != NULL)
             rc = rotate_line(&s, options->split, ids, n, err);
         else
@@ -255,15 +265,20 @@ rotate_control(const struct rotate_env *env, enum rotate_control what, struct co
     if (rc != COFFER_OK)
         return rc;
     rc = session_require_registered(&s, err);
-    for (attempt = 0; rc == COFFER_OK && attempt < 20; attempt++) { /* the running command saves the record too */
+    for (attempt = 0; rc == COFFER_OK && attempt < 20;
+         attempt++) { /* the running command saves the record too */
         rotation_free(&r);
         rc = rotation_find_open(&s.database->journal, 0, NULL, &r, err);
         if (rc != COFFER_OK)
             break;
         if (what == ROTATE_ABORT && r.step >= STEP_FENCE)
-            rc = error_set(err, COFFER_E_REFUSED, "the fence is up: going back now would be a rotation of its own; let it finish");
+            rc = error_set(
+                err, COFFER_E_REFUSED,
+                "the fence is up: going back now would be a rotation of its own; let it finish");
         else if (what == ROTATE_ABORT && (r.kind != ROTATION_ROTATE || r.from_key == 0))
-            rc = error_set(err, COFFER_E_REFUSED, "only a rotation can be aborted; use coffer unprotect to take back a protect");
+            rc = error_set(
+                err, COFFER_E_REFUSED,
+                "only a rotation can be aborted; use coffer unprotect to take back a protect");
         if (rc != COFFER_OK)
             break;
         r.paused = what == ROTATE_PAUSE || (r.paused && what == ROTATE_ABORT);

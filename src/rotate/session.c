@@ -12,11 +12,13 @@ connect_database(struct session *s, struct coffer_error *err)
 {
     struct db_options options = {.application_name = "coffer rotate", .busy_ms = 5000};
 
-    return host_database_open(s->keyring, s->env->url, s->env->allow_password, &options, &s->database, err);
+    return host_database_open(s->keyring, s->env->url, s->env->allow_password, &options,
+                              &s->database, err);
 }
 
 int
-session_open(struct session *s, const struct rotate_env *env, const struct rotate_options *options, struct coffer_error *err)
+session_open(struct session *s, const struct rotate_env *env, const struct rotate_options *options,
+             struct coffer_error *err)
 {
     int rc;
 
@@ -60,7 +62,8 @@ session_reconnect(struct session *s, struct coffer_error *err)
         pause_ms = pause_ms < 8000 ? pause_ms * 2 : pause_ms;
     }
     if (rc == COFFER_OK) /* stop was asked before the first attempt */
-        rc = error_set(err, COFFER_E_CANCELLED, "stopped while the connection was down; run the command again to go on");
+        rc = error_set(err, COFFER_E_CANCELLED,
+                       "stopped while the connection was down; run the command again to go on");
     return rc;
 }
 
@@ -88,13 +91,14 @@ session_refresh(struct session *s, struct coffer_error *err)
 }
 
 int
-session_change(struct session *s, const char *event, const char *details, keyring_change change, void *arg,
-               struct coffer_error *err)
+session_change(struct session *s, const char *event, const char *details, keyring_change change,
+               void *arg, struct coffer_error *err)
 {
     struct keyring *newest = NULL;
     int rc;
 
-    rc = audit_change(s->env->store, s->env->os, s->env->who, event, details, change, arg, &newest, err);
+    rc = audit_change(s->env->store, s->env->os, s->env->who, event, details, change, arg, &newest,
+                      err);
     if (rc != COFFER_OK)
         return rc;
     session_adopt(s, newest);
@@ -118,11 +122,14 @@ int
 session_require_registered(struct session *s, struct coffer_error *err)
 {
     if (!s->database->registered)
-        return error_set(err, COFFER_E_NOTFOUND, "%s has no protected column under this keyring; begin with: coffer protect",
-                         s->database->name);
+        return error_set(
+            err, COFFER_E_NOTFOUND,
+            "%s has no protected column under this keyring; begin with: coffer protect",
+            s->database->name);
     if (s->database->restored)
         return error_set(err, COFFER_E_REFUSED,
-                         "%s was restored or copied since the keyring saw it last; run coffer rotate on it first, which "
+                         "%s was restored or copied since the keyring saw it last; run coffer "
+                         "rotate on it first, which "
                          "recovers it, or read a copy with coffer cat --escrow",
                          s->database->name);
     return COFFER_OK;

@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/mem.h"
+#include "rotate/machine.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* Quarantined cells are counted by the scan as plaintext or under their key; they are shown once.
+ */
+static void
+set_quarantine_apart(struct rotate_column_status *status)
+{
+    uint64_t left = status->quarantine;
+    size_t i;
+
+    if (status->plaintext >= left) {
+        status->plaintext -= left;
+        return;
+    }
+    left -= status->plaintext;
+    status->plaintext = 0;
+    for (i = 0; i < status->key_count && left > 0; i++) {
+        uint64_t take = status->keys[i].cells < left ? status->keys[i].cells : left;
+
+        status->keys[i].cells -= take;
+        left -= take;
+    }
+    status->quarantine -= left; /* repaired since it was found */
+}
+
+static int
+column_status(struct session *s, const struct keyring_column *column, bool exact,
+              struct rotate_column_status *out, struct coffer_error *err)
+{
+    struct db_table *table = NULL;
+    struct db_count *count = NULL;
+    struct db_cell_spec cell;
+    size_t k;
+    int rc;
+
+    out->column = column;
+    column_cell_spec(column, &cell);
+    if (column->phase == COFFER_OFF)
+        cell.sealed = NULL; /* the companion may not be there */
+    rc = db_table_open(s->database->db, column->table, &table, err);
+    if (rc == COFFER_OK)
+        rc = exact || db_engine(s->database->db) == DB_SQLITE
+                 ? db_count(s->database->db, table, &cell, &count, err)
+                 : db_count_estimate(s->database->db, table, &cell, &count, err);
+    out->exact = exact || db_engine(s->database->db) == DB_SQLITE;
+    if (rc == COFFER_OK)
+        rc = quarantine_count(&s->database->journal, &column->id, &out->quarantine, err);
+    if (rc == COFFER_OK) {
+        out->rows = count->rows;
+        out->nulls = count->nulls;
+        out->plaintext = count->plaintext;
+        for (k = 0; k < count->key_count && k < 64; k++)
+            out->keys[out->key_count++] = count->keys[k];
+        set_quarantine_apart(out);
+    }
+    db_count_free(count);
+    db_table_free(table);
+    return rc;
+}
+
+static int
+open_status(struct session *s, struct rotate_open *out, bool *found, struct coffer_error *err)
+{
+    struct coffer_error reason = {0};
+    struct walk_stats pass;
+    struct rotation r;
+    int rc = rotation_find_open(&s->database->journal, 0, NULL, &r, err);
+
+    *found = rc == COFFER_OK;
+    if (rc == COFFER_E_NOTFOUND)
+        return COFFER_OK;
+    if (rc != COFFER_OK)
+        return rc;
+    memcpy(out->id, r.id, sizeof r.id);
+    snprintf(out->kind, sizeof out->kind, "%s", rotation_kind_name(r.kind));
+    snprintf(out->step, sizeof out->step, "%s", rotation_step_name(r.step));
+    snprintf(out->line, sizeof out->line, "%s", r.line);
+    out->from_key = r.from_key;
+    out->to_key = r.to_key;
+    out->paused = r.paused;
+    out->aborting = r.aborting;
+    out->total = r.total_rows;
+    out->started_us = r.started_us;
+    rc = pass_totals(s, &r, r.pass, &pass, err);
+    out->done = pass.rows_read;
+    if (rc == COFFER_OK && gate_check(s, r.activate_epoch, NULL, &reason) == COFFER_E_NOTYET)
+        snprintf(out->waiting, sizeof out->waiting, "%.290s", reason.message);
+    rotation_free(&r);
+    return rc;
+}
+
+static int
+add_beat(void *arg, const struct heartbeat *beat, struct coffer_error *err)
+{
+    struct rotate_status *status = arg;
+    struct heartbeat *grown = mem_grow(status->clients, (status->client_count + 1) * sizeof *grown);
+
+    if (grown == NULL)
+        return error_nomem(err);
+    status->clients = grown;
+    status->clients[status->client_count++] = *beat;
+    return COFFER_OK;
+}
+
+static int
+ignore_row(void *arg, const struct journal_row *row, struct coffer_error *err)
+{
+    return COFFER_OK;
+}
+
+static int
+count_tampered(struct session *s, size_t *tampered, struct coffer_error *err)
+{
+    static const char *const TABLES[] = {"meta", "rotation", "chunk", "client", "quarantine"};
+    size_t i;
+    int rc = COFFER_OK;
+
+    *tampered = 0;
+    for (i = 0; rc == COFFER_OK && i < sizeof TABLES / sizeof *TABLES; i++) {
+        size_t n = 0;
+
+        rc = journal_list(&s->database->journal, TABLES[i], "", ignore_row, NULL, &n, err);
+        *tampered += n;
+    }
+    return rc;
+}
+
+static int
+fill(struct session *s, bool exact, struct rotate_status *out, struct coffer_error *err)
+{
+    struct uuid *ids = NULL;
+    bool found = false;
+    size_t n = 0, i;
+    int rc = columns_resolve(s, NULL, 0, &ids, &n, err);
+
+    if (rc == COFFER_OK) {
+        out->columns = mem_array(n + 1, sizeof *out->columns);
+        out->open = mem_array(1, sizeof *out->open);
+        if (out->columns == NULL || out->open == NULL)
+            rc = error_nomem(err);
+    }
+    for (i = 0; rc == COFFER_OK && i < n; i++) {
+        rc = column_status(s, keyring_column_by_id(s->keyring, &ids[i]), exact, &out->columns[i],
+                           err);
+        out->column_count++;
+    }
+    if (rc == COFFER_OK)
+        rc = open_status(s, &out->open[0], &found, err);
+    out->open_count = found;
+    if (rc == COFFER_OK)
+        rc = heartbeat_list(&s->database->journal, add_beat, out, err);
+    if (rc == COFFER_OK)
+        rc = count_tampered(s, &out->tampered, err);
+    mem_free(ids);
+    return rc;
+}
+
+int
+rotate_status(const struct rotate_env *env, bool exact, struct rotate_status **out,
+              struct coffer_error *err)
+{
+    static const struct rotate_options NO_OPTIONS;
+    struct rotate_status *status;
+    struct session s;
+    int rc;
+
+    *out = NULL;
+    rc = session_open(&s, env, &NO_OPTIONS, err);
+    if (rc != COFFER_OK)
+        return rc;
+    status = mem_alloc(sizeof *status);
+    if (status == NULL)
+        rc = error_nomem(err);
+    else if (s.database->registered)
+        rc = fill(&s, exact, status, err);
+    if (rc == COFFER_OK) {
+        status->keyring = s.keyring; /* its columns are what `columns` points at */
+        s.keyring = NULL;
+        *out = status;
+    } else {
+        rotate_status_free(status);
+    }
+    session_close(&s);
+    return rc;
+}
+
+void
+rotate_status_free(struct rotate_status *status)
+{
+    if (status == NULL)
+        return;
+    mem_free(status->columns);
+    mem_free(status->open);
+    mem_free(status->clients);
+    keyring_free(status->keyring);
+    mem_free(status);
+}

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Back to plaintext: sealed ──▶ dual ──gate──▶ shadow ──gate──▶ [restore plaintext] ──▶ off
+ * ──gate──▶ companion dropped. */
+#include "rotate/protect.h"
+
+#include "base/mem.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+static int
+change_retire(struct keyring *kr, void *arg, struct coffer_error *err)
+{
+    const struct rotation *r = arg;
+    size_t i;
+    int rc = COFFER_OK;
+
+    for (i = 0; rc == COFFER_OK && i < r->column_count; i++) {
+        const struct keyring_column *found = keyring_column_by_id(kr, &r->columns[i]);
+        struct keyring_column *column;
+
+        if (found == NULL || found->retired)
+            continue;
+        column = mem_alloc(sizeof *column);
+        if (column == NULL)
+            return error_nomem(err);
+        *column = *found;
+        column->retired = true;
+        rc = keyring_column_put(kr, column, err);
+        mem_free(column);
+    }
+    return rc;
+}
+
+static int
+drop_companions(struct session *s, const struct rotation *r, struct coffer_error *err)
+{
+    size_t i;
+    int rc = COFFER_OK;
+
+    for (i = 0; rc == COFFER_OK && i < r->column_count; i++) {
+        const struct keyring_column *column = keyring_column_by_id(s->keyring, &r->columns[i]);
+        struct db_table *table = NULL;
+        struct db_cell_spec cell;
+
+        if (column == NULL || column->phase != COFFER_OFF)
+            continue;
+        column_cell_spec(column, &cell);
+        rc = db_table_open(s->database->db, column->table, &table, err);
+        if (rc == COFFER_OK)
+            rc = db_phase_apply(s->database->db, table, &cell, COFFER_SHADOW, COFFER_OFF, err);
+        db_table_free(table);
+    }
+    return rc;
+}
+
+static int
+go_back(struct session *s, struct rotation *r, struct coffer_error *err)
+{
+    struct drain_result result;
+    int rc = fence_unconstrain(s, r->columns, r->column_count, err);
+
+    if (rc == COFFER_OK)
+        rc = phase_step(s, r, COFFER_SEALED, COFFER_DUAL, true, err);
+    if (rc == COFFER_OK)
+        rc = fence_tables(s, r->columns, r->column_count, false, 0,
+                          err); /* plaintext is allowed again */
+    if (rc == COFFER_OK)
+        rc = phase_step(s, r, COFFER_DUAL, COFFER_SHADOW, true, err);
+    if (rc == COFFER_OK)
+        rc = drain(s, r, "unseal", &result, err);
+    if (rc == COFFER_OK && result.quarantined > 0)
+        rc =
+            error_set(err, COFFER_E_REFUSED,
+                      "%" PRIu64 " cells do not open and were left alone; coffer status lists them",
+                      result.quarantined);
+    if (rc == COFFER_OK) {
+        say(s->env, ROTATE_DONE, "unseal", "%" PRIu64 " rows hold plaintext again",
+            result.stats.rows_done);
+        rc = phase_step(s, r, COFFER_SHADOW, COFFER_OFF, true, err);
+    }
+    if (rc == COFFER_OK)
+        rc = fence_tables(s, r->columns, r->column_count, false, 0, err);
+    if (rc == COFFER_OK)
+        rc = drop_companions(s, r, err);
+    if (rc == COFFER_OK)
+        rc = session_change(s, "column.retire", NULL, change_retire, r, err);
+    if (rc == COFFER_OK)
+        rc = rotation_enter(s, r, STEP_DONE, err);
+    return rc;
+}
+
+int
+rotate_unprotect(const struct rotate_env *env, const char *const *columns, size_t count,
+                 const struct rotate_options *options, struct coffer_error *err)
+{
+    struct rotation r = {0};
+    struct uuid *ids = NULL;
+    struct session s;
+    size_t n = 0;
+    int rc = session_open(&s, env, options, err);
+
+    if (rc != COFFER_OK)
+        return rc;
+    rc = session_require_registered(&s, err);
+    if (rc == COFFER_OK && count == 0)
+        rc = error_set(err, COFFER_E_MISUSE, "name the columns that are to be plaintext again");
+    if (rc == COFFER_OK)
+        rc = columns_resolve(&s, columns, count, &ids, &n, err);
+    if (rc == COFFER_OK && !options->yes &&
+        !(env->ask != NULL &&
+          env->ask(env->arg, "Write these columns back as plaintext that everybody can read?")))
+        rc = error_set(err, COFFER_E_CANCELLED, "nothing was changed; answer yes, or give --yes");
+    if (rc == COFFER_OK && !options->plan_only)
+        rc = open_record(&s, ROTATION_UNPROTECT, ids, n, &r, err);
+    if (rc == COFFER_OK && !options->plan_only)
+        rc = go_back(&s, &r, err);
+    rotation_free(&r);
+    mem_free(ids);
+    session_close(&s);
+    return rc;
+}
