@@ -37,6 +37,8 @@ struct host_database {
     char name[DB_NAME_MAX];   /* URL for people */
     char incarnation[DB_NAME_MAX]; /* engine part ‖ "/" ‖ random part, as found now */
     bool registered; /* the keyring knows it */
+    bool lost;       /* the keyring knows the name, but the working rows are gone: the id is the keyring's, restored is set;
+                      * host_database_adopt() makes the rows anew, RECOVER does the rest */
     bool restored;   /* incarnation differs from the keyring's: a restore or a clone; RECOVER before anything else */
     struct journal journal;
     struct journal_store *rows;
