@@ -150,8 +150,8 @@ make_keyring(struct fixture *f)
     c->phase = COFFER_DUAL;
     f->old_key = keyring_active(f->keyring, KEY_FIELD, "main")->id;
     assert_int_equal(keyring_column_put(f->keyring, c, NULL), COFFER_OK);
-    assert_int_equal(
-        keyring_key_add(f->keyring, KEY_FIELD, "main", "test", 2, &f->new_key, NULL), COFFER_OK);
+    assert_int_equal(keyring_key_add(f->keyring, KEY_FIELD, "main", "test", 2, &f->new_key, NULL),
+                     COFFER_OK);
     assert_int_equal(keyring_key_move(f->keyring, f->new_key, KEY_ACTIVE, 3, NULL), COFFER_OK);
     assert_int_equal(codec_new(f->keyring, &f->codec, NULL), COFFER_OK);
 }
@@ -176,8 +176,8 @@ make_database(struct fixture *f)
                                      .remove = rows_remove,
                                      .ctx = f->database.db};
     f->database.rows = &f->rows;
-    f->database.journal = (struct journal){
-        .store = &f->rows, .keyring = f->keyring, .database = f->database.id};
+    f->database.journal =
+        (struct journal){.store = &f->rows, .keyring = f->keyring, .database = f->database.id};
 }
 
 void

@@ -12,9 +12,11 @@ struct fixture {
     struct codec *codec;
     struct journal_store rows;
     struct host_database database; /* by db_open() and the store above */
-    struct keyring_column column;  /* patients.ssn: text, in place, phase dual, bound to the column */
-    struct db_table *table;        /* patients(id integer primary key, ssn text not null), after fixture_table() */
-    struct os os;                  /* os_real with a clock that the test moves */
+    struct keyring_column
+        column; /* patients.ssn: text, in place, phase dual, bound to the column */
+    struct db_table
+        *table;   /* patients(id integer primary key, ssn text not null), after fixture_table() */
+    struct os os; /* os_real with a clock that the test moves */
     int64_t skip_us;
     volatile sig_atomic_t stop;
     struct rotate_env env;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The truth table of cells_transform(): every goal, in every phase, for everything that a cell can hold. */
+/* The truth table of cells_transform(): every goal, in every phase, for everything that a cell can
+ * hold. */
 #include "fixture.h"
 
 #include "support/test.h"
@@ -7,10 +8,23 @@
 #include <stdio.h>
 #include <string.h>
 
-enum holds { NOTHING, VALUE, OTHER_VALUE, EMPTY };              /* as plaintext */
-enum seals { NO_ENVELOPE, OLD, NEW, OLD_OTHER, NEW_OTHER, BROKEN }; /* as envelope, of VALUE or of OTHER_VALUE */
+enum holds { NOTHING, VALUE, OTHER_VALUE, EMPTY }; /* as plaintext */
+enum seals {
+    NO_ENVELOPE,
+    OLD,
+    NEW,
+    OLD_OTHER,
+    NEW_OTHER,
+    BROKEN
+}; /* as envelope, of VALUE or of OTHER_VALUE */
 enum want_plain { KEEP_PLAIN, NULL_PLAIN, VALUE_PLAIN };
-enum want_sealed { KEEP_SEALED, NULL_SEALED, FRESH /* of VALUE under the new key */, FRESH_OTHER, FRESH_EMPTY };
+enum want_sealed {
+    KEEP_SEALED,
+    NULL_SEALED,
+    FRESH /* of VALUE under the new key */,
+    FRESH_OTHER,
+    FRESH_EMPTY
+};
 
 #define OFF (1 << COFFER_OFF)
 #define SHADOW (1 << COFFER_SHADOW)
@@ -63,7 +77,8 @@ static const struct row_of_table TABLE[] = {
     {1 << DB_GOAL_PLAIN, ANY, true, VALUE, NO_ENVELOPE, false, KEEP_PLAIN, KEEP_SEALED},
     {1 << DB_GOAL_PLAIN, OFF | SHADOW, true, VALUE, OLD_OTHER, false, KEEP_PLAIN, NULL_SEALED},
     {1 << DB_GOAL_PLAIN_BESIDE, OFF | SHADOW, true, VALUE, OLD_OTHER, false, KEEP_PLAIN, FRESH},
-    {1 << DB_GOAL_PLAIN, DUAL | SEALED_PHASE, true, VALUE, OLD_OTHER, true, KEEP_PLAIN, KEEP_SEALED},
+    {1 << DB_GOAL_PLAIN, DUAL | SEALED_PHASE, true, VALUE, OLD_OTHER, true, KEEP_PLAIN,
+     KEEP_SEALED},
     {1 << DB_GOAL_PLAIN, ANY, true, NOTHING, BROKEN, true, KEEP_PLAIN, KEEP_SEALED},
 
     /* ---- in place; a plain beside an envelope means that the storage class cannot tell ---- */
@@ -155,7 +170,8 @@ check_cell(struct fixture *f, const struct row_of_table *row, const struct db_ce
         break;
     case VALUE_PLAIN:
         assert_true(cell->set_plain && cell->new_plain.type == COFFER_TEXT);
-        assert_true(bytes_equal(bytes_of(cell->new_plain.data, cell->new_plain.len), bytes_str(THE_VALUE)));
+        assert_true(
+            bytes_equal(bytes_of(cell->new_plain.data, cell->new_plain.len), bytes_str(THE_VALUE)));
         break;
     }
     switch (row->want_sealed) {
@@ -184,18 +200,20 @@ check_case(struct fixture *f, const struct row_of_table *row, int goal, int phas
     struct db_cell cell = {.plain = plain_of(row->plain),
                            .sealed = sealed_of(f, row->sealed, memory, sizeof memory)};
     struct db_row db_row = {.cells = &cell};
-    struct walk_column column = {
-        .column = &f->column,
-        .want = {.cell = {.plain = "ssn", .sealed = row->companion ? "ssn_sealed" : NULL, .type = COFFER_TEXT},
-                 .goal = goal,
-                 .target_key = f->new_key}};
+    struct walk_column column = {.column = &f->column,
+                                 .want = {.cell = {.plain = "ssn",
+                                                   .sealed = row->companion ? "ssn_sealed" : NULL,
+                                                   .type = COFFER_TEXT},
+                                          .goal = goal,
+                                          .target_key = f->new_key}};
     struct coffer_error err = {0};
     struct noted noted = {0};
     struct buf storage;
 
     f->column.phase = phase;
     buf_init(&storage, 1u << 20);
-    if (cells_transform(f->codec, &column, 1, &db_row, 0, &f->options, &storage, note, &noted, &err) != COFFER_OK)
+    if (cells_transform(f->codec, &column, 1, &db_row, 0, &f->options, &storage, note, &noted,
+                        &err) != COFFER_OK)
         fail_msg("%s", err.message);
     assert_int_equal(noted.count, row->quarantined);
     check_cell(f, row, &cell);
@@ -222,14 +240,17 @@ every_goal_in_every_phase_for_everything_a_cell_can_hold(void **state)
 }
 
 static int
-transform_one(struct fixture *f, struct db_row *row, size_t place_count, struct buf *storage, struct noted *noted)
+transform_one(struct fixture *f, struct db_row *row, size_t place_count, struct buf *storage,
+              struct noted *noted)
 {
-    struct walk_column column = {
-        .column = &f->column,
-        .want = {.cell = {.plain = "ssn", .type = f->column.type}, .goal = DB_GOAL_SEAL, .target_key = f->new_key}};
+    struct walk_column column = {.column = &f->column,
+                                 .want = {.cell = {.plain = "ssn", .type = f->column.type},
+                                          .goal = DB_GOAL_SEAL,
+                                          .target_key = f->new_key}};
 
     buf_init(storage, 1u << 20);
-    return cells_transform(f->codec, &column, 1, row, place_count, &f->options, storage, note, noted, NULL);
+    return cells_transform(f->codec, &column, 1, row, place_count, &f->options, storage, note,
+                           noted, NULL);
 }
 
 /* An envelope copied to another row does not open there, and is left alone. */
@@ -252,7 +273,8 @@ a_row_bound_envelope_of_another_row_is_quarantined(void **state)
     f.column.part_count = 1;
     strcpy(f.column.parts[0].name, "id");
     f.column.parts[0].type = COFFER_INT64;
-    cell.sealed = bytes_of(memory, fixture_seal(&f, f.old_key, &place, &value, memory, sizeof memory));
+    cell.sealed =
+        bytes_of(memory, fixture_seal(&f, f.old_key, &place, &value, memory, sizeof memory));
 
     row.place[0] = mine;
     assert_int_equal(transform_one(&f, &row, 1, &storage, &noted), COFFER_OK);
@@ -290,8 +312,8 @@ an_unsuitable_value_is_quarantined(void **state)
 }
 
 static int
-upper_only(void *arg, const struct keyring_column *column, const struct coffer_value *old, struct buf *storage,
-           struct coffer_value *out, struct coffer_error *err)
+upper_only(void *arg, const struct keyring_column *column, const struct coffer_value *old,
+           struct buf *storage, struct coffer_value *out, struct coffer_error *err)
 {
     if (old->len < 4 || memcmp(old->data, "old:", 4) != 0)
         return error_set(err, COFFER_E_FORMAT, "no ciphertext of ours");
@@ -300,7 +322,8 @@ upper_only(void *arg, const struct keyring_column *column, const struct coffer_v
     return COFFER_OK;
 }
 
-/* Protect can start from existing ciphertext: the decoder gives the plaintext, and what it refuses stays. */
+/* Protect can start from existing ciphertext: the decoder gives the plaintext, and what it refuses
+ * stays. */
 static void
 the_decoder_gives_what_is_sealed(void **state)
 {
@@ -327,7 +350,8 @@ the_decoder_gives_what_is_sealed(void **state)
 static void
 a_value_that_cannot_be_encoded_is_quarantined(void **state)
 {
-    struct db_cell cell = {.plain = {.type = COFFER_TEXT, .data = (const uint8_t *)"\xff\xfe", .len = 2}};
+    struct db_cell cell = {
+        .plain = {.type = COFFER_TEXT, .data = (const uint8_t *)"\xff\xfe", .len = 2}};
     struct db_row row = {.cells = &cell};
     struct noted noted = {0};
     struct buf storage;

@@ -25,9 +25,10 @@ walked_new(struct walked *w, unsigned rows)
     fixture_new(&w->f);
     fixture_table(&w->f, rows);
     w->column.column = &w->f.column;
-    w->column.want = (struct db_want){.cell = {.plain = "ssn", .type = COFFER_TEXT, .sql_type = "text"},
-                                      .goal = DB_GOAL_SEAL,
-                                      .target_key = w->f.old_key};
+    w->column.want =
+        (struct db_want){.cell = {.plain = "ssn", .type = COFFER_TEXT, .sql_type = "text"},
+                         .goal = DB_GOAL_SEAL,
+                         .target_key = w->f.old_key};
     w->table = (struct walk_table){.table = w->f.table, .columns = &w->column, .count = 1};
     w->worker = (struct worker){.env = &w->f.env,
                                 .options = &w->f.options,
@@ -58,7 +59,8 @@ next_pass(struct walked *w, uint32_t target)
     fixture_move_on(&w->f);
 }
 
-/* From plaintext to the old key, then to the new one: every value is what it was, and nothing is under the old key. */
+/* From plaintext to the old key, then to the new one: every value is what it was, and nothing is
+ * under the old key. */
 static void
 a_walk_moves_every_row_and_keeps_every_value(void **state)
 {
@@ -90,8 +92,10 @@ unprotect_restores_the_plaintext(void **state)
     next_pass(&w, 0);
     w.column.want.goal = DB_GOAL_PLAIN;
     assert_int_equal(walk(&w), COFFER_OK);
-    assert_int_equal(fixture_number(&w.f, "SELECT count(*) FROM patients WHERE ssn='ssn-'||id AND typeof(ssn)='text'"),
-                     300);
+    assert_int_equal(
+        fixture_number(&w.f,
+                       "SELECT count(*) FROM patients WHERE ssn='ssn-'||id AND typeof(ssn)='text'"),
+        300);
     fixture_free(&w.f);
 }
 
@@ -131,8 +135,9 @@ a_worker_of_a_past_epoch_writes_nothing(void **state)
 
 /* The same between reading and writing: the guard is in the writing transaction. */
 static int
-move_on_while_decoding(void *arg, const struct keyring_column *column, const struct coffer_value *old,
-                       struct buf *storage, struct coffer_value *out, struct coffer_error *err)
+move_on_while_decoding(void *arg, const struct keyring_column *column,
+                       const struct coffer_value *old, struct buf *storage,
+                       struct coffer_value *out, struct coffer_error *err)
 {
     struct fixture *f = arg;
 
@@ -160,8 +165,8 @@ an_epoch_that_moves_after_the_read_stops_the_write(void **state)
 
 /* A user's edit between reading and writing stays; the row is moved later in the same walk. */
 static int
-edit_once(void *arg, const struct keyring_column *column, const struct coffer_value *old, struct buf *storage,
-          struct coffer_value *out, struct coffer_error *err)
+edit_once(void *arg, const struct keyring_column *column, const struct coffer_value *old,
+          struct buf *storage, struct coffer_value *out, struct coffer_error *err)
 {
     struct fixture *f = arg;
 
@@ -187,7 +192,8 @@ an_edit_during_the_walk_is_never_lost(void **state)
     next_pass(&w, 0);
     w.column.want.goal = DB_GOAL_PLAIN;
     assert_int_equal(walk(&w), COFFER_OK);
-    assert_int_equal(fixture_number(&w.f, "SELECT count(*) FROM patients WHERE ssn='edited' AND id=7"), 1);
+    assert_int_equal(
+        fixture_number(&w.f, "SELECT count(*) FROM patients WHERE ssn='edited' AND id=7"), 1);
     fixture_free(&w.f);
 }
 
@@ -200,15 +206,20 @@ what_does_not_open_is_quarantined_and_left_alone(void **state)
 
     walked_new(&w, 300);
     assert_int_equal(walk(&w), COFFER_OK);
-    fixture_run(&w.f, "UPDATE patients SET ssn=CAST(substr(ssn,1,length(ssn)-1)||x'00' AS BLOB) WHERE id=5");
+    fixture_run(
+        &w.f,
+        "UPDATE patients SET ssn=CAST(substr(ssn,1,length(ssn)-1)||x'00' AS BLOB) WHERE id=5");
     fixture_run(&w.f, "CREATE TABLE kept AS SELECT ssn FROM patients WHERE id=5");
     next_pass(&w, w.f.new_key);
     assert_int_equal(walk(&w), COFFER_OK);
     assert_int_equal(fixture_sealed_count(&w.f, w.f.new_key), 299);
     assert_int_equal(w.stats.quarantined, 1);
     assert_int_equal(
-        fixture_number(&w.f, "SELECT count(*) FROM patients, kept WHERE id=5 AND patients.ssn=kept.ssn"), 1);
-    assert_int_equal(quarantine_count(&w.f.database.journal, &w.f.column.id, &count, NULL), COFFER_OK);
+        fixture_number(&w.f,
+                       "SELECT count(*) FROM patients, kept WHERE id=5 AND patients.ssn=kept.ssn"),
+        1);
+    assert_int_equal(quarantine_count(&w.f.database.journal, &w.f.column.id, &count, NULL),
+                     COFFER_OK);
     assert_int_equal(count, 1);
     assert_int_equal(quarantine_clear(&w.f.database.journal, &w.f.column.id, NULL), COFFER_OK);
     assert_int_equal(quarantine_count(&w.f.database.journal, NULL, &count, NULL), COFFER_OK);
@@ -244,7 +255,8 @@ chunks_of(struct walked *w, const char *owner)
 }
 
 static void
-claim(const struct chunks *chunks, struct db_walk *walk, struct chunk *chunk, enum chunk_found expected)
+claim(const struct chunks *chunks, struct db_walk *walk, struct chunk *chunk,
+      enum chunk_found expected)
 {
     enum chunk_found found = CHUNK_NONE;
     struct coffer_error err = {0};
@@ -254,8 +266,8 @@ claim(const struct chunks *chunks, struct db_walk *walk, struct chunk *chunk, en
     assert_int_equal(found, expected);
 }
 
-/* Two workers cut different ranges; what one drops the other takes when the lease is over, and not before; the first one, awake
- * again, finds that its chunk is gone. */
+/* Two workers cut different ranges; what one drops the other takes when the lease is over, and not
+ * before; the first one, awake again, finds that its chunk is gone. */
 static void
 chunks_are_shared_and_an_expired_lease_is_taken_over(void **state)
 {
@@ -267,7 +279,8 @@ chunks_are_shared_and_an_expired_lease_is_taken_over(void **state)
     walked_new(&w, 150);
     first = chunks_of(&w, "elsewhere:1:a");
     second = chunks_of(&w, "here:1:b");
-    assert_int_equal(db_walk_open(w.f.database.db, w.f.table, &w.column.want, 1, &walk, NULL), COFFER_OK);
+    assert_int_equal(db_walk_open(w.f.database.db, w.f.table, &w.column.want, 1, &walk, NULL),
+                     COFFER_OK);
     chunk_init(&one);
     chunk_init(&two);
     chunk_init(&three);
@@ -306,7 +319,8 @@ a_chunk_without_its_frontier_is_found(void **state)
     walked_new(&w, 150);
     first = chunks_of(&w, "elsewhere:1:a");
     second = chunks_of(&w, "here:1:b");
-    assert_int_equal(db_walk_open(w.f.database.db, w.f.table, &w.column.want, 1, &walk, NULL), COFFER_OK);
+    assert_int_equal(db_walk_open(w.f.database.db, w.f.table, &w.column.want, 1, &walk, NULL),
+                     COFFER_OK);
     chunk_init(&one);
     chunk_init(&two);
     claim(&first, walk, &one, CHUNK_OURS);
