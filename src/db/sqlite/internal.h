@@ -44,13 +44,23 @@ void sqlite_rollback(struct db *);
 /* types.c: between a stored value and the plaintext of a column's type, exactly reversible or not
  * at all. */
 int sqlite_declared_type(const char *declared); /* coffer type, 0 unsupported */
-/* `text` keeps what the result borrows beyond `stored`.  False: no value of the type that would
- * come back the same. */
-bool sqlite_decode(int type, const struct coffer_value *stored, char text[64],
-                   struct coffer_value *out);
+enum sqlite_affinity {
+    AFFINITY_NONE,
+    AFFINITY_TEXT,
+    AFFINITY_INTEGER,
+    AFFINITY_REAL,
+    AFFINITY_NUMERIC
+};
+enum sqlite_affinity sqlite_affinity_of(const char *declared);
+/* `text` keeps what the result borrows beyond `stored`.  False: no value of the type that a column
+ * of this affinity would give back the same. */
+bool sqlite_decode(int type, enum sqlite_affinity affinity, const struct coffer_value *stored,
+                   char text[64], struct coffer_value *out);
 /* The stored value for a plaintext; `text` keeps what it borrows. */
-void sqlite_encode(int type, const struct coffer_value *plain, char text[64],
-                   struct coffer_value *stored);
+void sqlite_encode(int type, enum sqlite_affinity affinity, const struct coffer_value *plain,
+                   char text[64], struct coffer_value *stored);
+/* The decimal of an integer or real; false where it would not read back as the same number. */
+bool sqlite_number_text(const struct coffer_value *number, char text[64]);
 
 /* sql.c: pieces of SQL. */
 void sql_ident(struct buf *sql, const char *name);
@@ -62,6 +72,8 @@ void sql_key_id(struct buf *sql, const char *expr, const struct db_cell_spec *ce
 void sql_sealed(struct buf *sql, const struct db_cell_spec *cell);
 
 int sqlite_table_open(struct db *, const char *, struct db_table **, struct coffer_error *);
+/* Name and value of a row's key as people read it: "id 5". */
+void sqlite_show_key(const struct db_table *table, const struct coffer_value *key, struct buf *out);
 COFFER_MUST_CHECK int sqlite_trigger_names(struct db *, const struct db_table *, struct buf *out,
                                            struct coffer_error *);
 int sqlite_obstacles(struct db *, const struct db_table *, const struct db_cell_spec *,
@@ -93,16 +105,20 @@ struct sqlite_walk {
     const struct db_table *table;
     const struct db_want *wants;
     size_t count;
+    enum sqlite_affinity affinities[32]; /* of the plaintext columns */
+    int64_t schema;                      /* PRAGMA schema_version when `triggers` was read */
     bool triggers;         /* of others on this table: what was stored must be read again */
     struct buf condition;  /* which rows need work */
     sqlite3_stmt *read[4]; /* [after given | until given << 1] */
-    sqlite3_stmt *bound[2];
+    sqlite3_stmt *bound[2], *version;
     struct sqlite_write {
         uint64_t mask; /* bit 2i: the plain column of cell i is set; 2i+1: the sealed one */
         sqlite3_stmt *update, *again;
     } writes[8];
     unsigned next_write;
 };
+COFFER_MUST_CHECK int sqlite_walk_schema(struct sqlite_walk *w, struct coffer_error *err);
+void walk_forget_writes(struct sqlite_walk *w);               /* prepared again when next needed */
 void walk_keys(struct buf *sql, const struct sqlite_walk *w); /* "k1, k2" quoted */
 
 #endif

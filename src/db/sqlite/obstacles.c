@@ -29,11 +29,103 @@ mentions(const char *sql, const char *name)
     return false;
 }
 
+/* After a closing quote, bracket or comment that begins at `p`; `p` itself if none begins there. */
+static const char *
+skip_quoted(const char *p)
+{
+    const char *end = NULL;
+
+    if (*p == '\'' || *p == '"' || *p == '`')
+        end = strchr(p + 1, *p);
+    else if (*p == '[')
+        end = strchr(p + 1, ']');
+    else if (p[0] == '-' && p[1] == '-')
+        end = strchr(p, '\n');
+    else if (p[0] == '/' && p[1] == '*') {
+        end = strstr(p + 2, "*/");
+        return end != NULL ? end + 2 : p + strlen(p);
+    } else
+        return p;
+    return end != NULL ? end + 1 : p + strlen(p);
+}
+
+/* Does the parenthesis at `p` hold `name`? */
+static bool
+group_mentions(const char *p, const char *name)
+{
+    struct buf group;
+    const char *start = p;
+    int depth = 0;
+    bool found;
+
+    while (*p != '\0') {
+        const char *next = skip_quoted(p);
+
+        if (next != p) {
+            p = next;
+            continue;
+        }
+        depth += *p == '(' ? 1 : *p == ')' ? -1 : 0;
+        p++;
+        if (depth == 0)
+            break;
+    }
+    buf_init(&group, 1u << 20);
+    buf_add(&group, start, (size_t)(p - start));
+    found = group.failed != 0 || mentions(buf_cstr(&group), name);
+    buf_wipe(&group);
+    return found;
+}
+
+/* Is there `keyword (… name …)` in a CREATE TABLE? */
+static bool
+clause_mentions(const char *sql, const char *keyword, const char *name)
+{
+    size_t len = strlen(keyword);
+    const char *p = sql;
+
+    while (*p != '\0') {
+        const char *next = skip_quoted(p), *open;
+
+        if (next != p) {
+            p = next;
+            continue;
+        }
+        if (sqlite3_strnicmp(p, keyword, (int)len) == 0 && (p == sql || !word_char(p[-1])) &&
+            !word_char(p[len])) {
+            open = p + len;
+            while (isspace((unsigned char)*open))
+                open++;
+            if (*open == '(' && group_mentions(open, name))
+                return true;
+        }
+        p++;
+    }
+    return false;
+}
+
 struct scan {
+    struct db *db;
     const struct db_table *table;
     const struct db_cell_spec *cell;
     struct db_obstacles *out;
 };
+
+static int
+own_table(struct scan *scan, const char *name, const char *sql, struct coffer_error *err)
+{
+    int rc = COFFER_OK;
+
+    if (clause_mentions(sql, "CHECK", scan->cell->plain))
+        rc = obstacle_add(scan->out, 'i', "check", name, err,
+                          "the table has a CHECK that speaks of the column: envelopes go to a "
+                          "companion column");
+    if (rc == COFFER_OK && clause_mentions(sql, "AS", scan->cell->plain))
+        rc = obstacle_add(scan->out, 'w', "generated", name, err,
+                          "a generated column may be computed from this one: it will be computed "
+                          "from envelopes");
+    return rc;
+}
 
 static int
 schema_row(void *arg, const struct coffer_value *cells, size_t columns, struct coffer_error *err)
@@ -44,7 +136,8 @@ schema_row(void *arg, const struct coffer_value *cells, size_t columns, struct c
     const char *sql = cells[3].data != NULL ? (const char *)cells[3].data : "";
     bool own = sqlite3_stricmp(table, scan->table->name) == 0;
 
-    if (sqlite3_strnicmp(name, "coffer_", 7) == 0 || !mentions(sql, scan->cell->plain))
+    if (sqlite3_strnicmp(name, "coffer_zzz_fence_", 17) == 0 ||
+        sqlite3_strnicmp(name, "coffer_shadow_", 14) == 0 || !mentions(sql, scan->cell->plain))
         return COFFER_OK;
     if (strcmp(type, "index") == 0 && own)
         return obstacle_add(scan->out, 'w', "index", name, err,
@@ -59,44 +152,137 @@ schema_row(void *arg, const struct coffer_value *cells, size_t columns, struct c
                             "may read or change the column: it will see envelopes, and must not "
                             "change them or copy plaintext "
                             "elsewhere");
-    if (strcmp(type, "table") == 0 && own && mentions(sql, "CHECK"))
-        return obstacle_add(scan->out, 'i', "check", name, err,
-                            "the table has a CHECK that may speak of the column: envelopes go to a "
-                            "companion column");
+    if (strcmp(type, "table") == 0 && own)
+        return own_table(scan, name, sql, err);
+    if (strcmp(type, "table") == 0 && mentions(sql, "VIRTUAL") && mentions(sql, scan->table->name))
+        return obstacle_add(scan->out, 'w', "copy", name, err,
+                            "a virtual table over this one may index the column's plaintext; drop "
+                            "it, or rebuild it without the column");
     return COFFER_OK;
 }
 
+/* Cells that hold no value of the type, or one that would not come back the same. */
+struct misfits {
+    struct scan *scan;
+    enum sqlite_affinity affinity;
+    uint64_t count, by_class[COFFER_JSON + 1];
+    struct buf first;
+};
+
 static int
-scan_storage(struct db *db, struct scan *scan, struct coffer_error *err)
+misfit_row(void *arg, const struct coffer_value *cells, size_t columns, struct coffer_error *err)
 {
-    static const char *const CLASSES[] = {"", "blob", "text", "integer", "integer", "real",
-                                          "", "text", "text", "text",    "text"};
-    struct db_result *result = NULL;
+    struct misfits *misfits = arg;
+    const struct db_cell_spec *cell = misfits->scan->cell;
+    const struct coffer_value *stored = &cells[columns - 1];
+    struct coffer_value plain;
+    char text[64];
+
+    if (sqlite_decode(cell->type, misfits->affinity, stored, text, &plain))
+        return COFFER_OK;
+    if (misfits->count++ == 0)
+        sqlite_show_key(misfits->scan->table, cells, &misfits->first);
+    misfits->by_class[stored->type]++;
+    return COFFER_OK;
+}
+
+static const char *
+class_of(const struct misfits *misfits)
+{
+    bool only = true;
+    int i, found = COFFER_NULL;
+
+    for (i = COFFER_BYTES; i <= COFFER_JSON; i++) {
+        only = only && (found == COFFER_NULL || misfits->by_class[i] == 0);
+        if (misfits->by_class[i] > 0)
+            found = i;
+    }
+    return !only                     ? "several kinds of values"
+           : found == COFFER_BYTES   ? "a blob"
+           : found == COFFER_INT64   ? "an integer"
+           : found == COFFER_TEXT    ? "text"
+           : found == COFFER_FLOAT64 ? "a real"
+                                     : "something";
+}
+
+static int
+scan_storage(struct scan *scan, struct coffer_error *err)
+{
+    struct misfits misfits = {.scan = scan};
     struct buf sql, name;
+    size_t i;
     int rc;
 
-    if (scan->cell->type == COFFER_NUMERIC)
-        return COFFER_OK; /* three classes are right; what is no number is counted when it is met */
-    buf_init(&sql, 8192);
+    misfits.affinity =
+        sqlite_affinity_of(db_table_column(scan->table, scan->cell->plain)->sql_type);
+    buf_init(&misfits.first, 1u << 14);
+    buf_init(&sql, 1u << 14);
     buf_init(&name, 1024);
     sql_ident(&name, scan->cell->plain);
-    buf_format(&sql, "SELECT typeof(%s), count(*) FROM ", buf_cstr(&name));
+    buf_str(&sql, "SELECT ");
+    for (i = 0; i < scan->table->key_count; i++) {
+        sql_ident(&sql, scan->table->key[i]);
+        buf_str(&sql, ", ");
+    }
+    buf_format(&sql, "%s FROM ", buf_cstr(&name));
     sql_ident(&sql, scan->table->name);
-    buf_format(&sql, " WHERE %s IS NOT NULL AND typeof(%s)<>'%s' GROUP BY 1 LIMIT 1",
-               buf_cstr(&name), buf_cstr(&name), CLASSES[scan->cell->type]);
-    rc = sqlite_run(db, buf_cstr(&sql), NULL, 0, &result, err);
-    if (rc == COFFER_OK && result->rows > 0)
-        rc = obstacle_add(
-            scan->out, 'r', "storage-class", scan->cell->plain, err,
-            "%" PRId64
-            " cells hold %s where type %s has %s; correct them, or give the type that they have "
-            "(table.column:type)",
-            result->cells[1].i64, (const char *)result->cells[0].data,
-            coffer_type_name(scan->cell->type), CLASSES[scan->cell->type]);
-    db_result_free(result);
+    buf_format(&sql, " WHERE %s IS NOT NULL", buf_cstr(&name));
+    if (scan->cell->sealed == NULL) {
+        buf_str(&sql, " AND NOT ");
+        sql_shape(&sql, buf_cstr(&name), scan->cell);
+    }
+    rc = sqlite_stream(scan->db, buf_cstr(&sql), NULL, 0, misfit_row, &misfits, err);
+    if (rc == COFFER_OK && misfits.count > 0)
+        rc = obstacle_add(scan->out, 'r', "storage-class", scan->cell->plain, err,
+                          "%" PRIu64 " cells of %s.%s hold %s that is no %s as it would be written "
+                          "back; first %.80s; correct them, or give the type that they have "
+                          "(table.column:type)",
+                          misfits.count, scan->table->name, scan->cell->plain, class_of(&misfits),
+                          coffer_type_name(scan->cell->type), buf_cstr(&misfits.first));
+    buf_wipe(&misfits.first);
     buf_wipe(&sql);
     buf_wipe(&name);
     return rc;
+}
+
+/* Constraints have no SQL of their own in the schema. */
+static int
+unique_constraints(struct scan *scan, struct coffer_error *err)
+{
+    struct coffer_value params[] = {
+        {.type = COFFER_TEXT,
+         .data = (const uint8_t *)scan->table->name,
+         .len = strlen(scan->table->name)},
+        {.type = COFFER_TEXT,
+         .data = (const uint8_t *)scan->cell->plain,
+         .len = strlen(scan->cell->plain)},
+    };
+    struct db_result *result = NULL;
+    int rc = sqlite_run(scan->db,
+                        "SELECT i.name FROM pragma_index_list($1) i, pragma_index_info(i.name) x "
+                        "WHERE i.\"unique\" AND i.origin<>'pk' AND x.name=$2 COLLATE NOCASE",
+                        params, 2, &result, err);
+
+    if (rc == COFFER_OK && result->rows > 0)
+        rc = obstacle_add(scan->out, 'w', "unique", (const char *)result->cells[0].data, err,
+                          "keeps values apart: every envelope is another one, so that equal "
+                          "values will pass once the column is sealed");
+    db_result_free(result);
+    return rc;
+}
+
+static int
+collation(struct scan *scan, struct coffer_error *err)
+{
+    const char *name = NULL;
+
+    if (sqlite3_table_column_metadata(handle_of(scan->db), "main", scan->table->name,
+                                      scan->cell->plain, NULL, &name, NULL, NULL,
+                                      NULL) != SQLITE_OK ||
+        name == NULL || sqlite3_stricmp(name, "BINARY") == 0)
+        return COFFER_OK;
+    return obstacle_add(scan->out, 'i', "collation", scan->cell->plain, err,
+                        "compares by %s; envelopes do not, and Coffer compares stored bytes", name);
 }
 
 static int
@@ -157,7 +343,7 @@ int
 sqlite_obstacles(struct db *db, const struct db_table *table, const struct db_cell_spec *cell,
                  struct db_obstacles *out, struct coffer_error *err)
 {
-    struct scan scan = {.table = table, .cell = cell, .out = out};
+    struct scan scan = {.db = db, .table = table, .cell = cell, .out = out};
     int rc;
 
     if (db_table_column(table, cell->plain) == NULL)
@@ -171,6 +357,10 @@ sqlite_obstacles(struct db *db, const struct db_table *table, const struct db_ce
             db, "SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name", NULL, 0,
             schema_row, &scan, err);
     if (rc == COFFER_OK)
-        rc = scan_storage(db, &scan, err);
+        rc = unique_constraints(&scan, err);
+    if (rc == COFFER_OK)
+        rc = collation(&scan, err);
+    if (rc == COFFER_OK)
+        rc = scan_storage(&scan, err);
     return rc;
 }

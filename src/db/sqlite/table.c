@@ -21,10 +21,13 @@ find_table(struct db *db, const char *name, struct db_table *table, bool *withou
                         &param, 1, &result, err);
 
     if (rc == COFFER_OK && result->rows == 1) {
+        if (result->cells[0].len >= sizeof table->name)
+            rc = error_set(err, COFFER_E_LIMIT, "the table name is longer than %zu bytes",
+                           sizeof table->name - 1);
         snprintf(table->name, sizeof table->name, "%s", (const char *)result->cells[0].data);
         *without_rowid = result->cells[2].i64 != 0;
         table->strict = result->cells[3].i64 != 0;
-        if (strcmp((const char *)result->cells[1].data, "table") != 0)
+        if (rc == COFFER_OK && strcmp((const char *)result->cells[1].data, "table") != 0)
             rc = error_set(err, COFFER_E_UNSUPPORTED,
                            "%s is a %s, not a table; protect the table that its rows come from",
                            name, (const char *)result->cells[1].data);
@@ -102,11 +105,48 @@ key_type(const struct db_column *column)
     }
 }
 
+/* Does an index that collates by `collation` order this column as its own comparisons do?  Where
+ * they differ, "k > ?" would pass by rows that the index holds apart, or "k = ?" find two. */
 static bool
-use_primary_key(struct db_table *table, bool without_rowid)
+orders_alike(struct db *db, const struct db_table *table, const char *column, const char *collation)
+{
+    const char *own = NULL;
+
+    return sqlite3_table_column_metadata(handle_of(db), "main", table->name, column, NULL, &own,
+                                         NULL, NULL, NULL) == SQLITE_OK &&
+           own != NULL && sqlite3_stricmp(own, collation) == 0;
+}
+
+/* The index of the primary key: `*exists` false for a rowid alias, which has none; `*alike` if all
+ * its parts order as their columns do. */
+static int
+primary_index(struct db *db, const struct db_table *table, bool *exists, bool *alike,
+              struct coffer_error *err)
+{
+    struct coffer_value param = {
+        .type = COFFER_TEXT, .data = (const uint8_t *)table->name, .len = strlen(table->name)};
+    struct db_result *parts = NULL;
+    size_t i;
+    int rc = sqlite_run(db,
+                        "SELECT x.name, x.coll FROM pragma_index_list($1) i, "
+                        "pragma_index_xinfo(i.name) x WHERE i.origin='pk' AND x.key",
+                        &param, 1, &parts, err);
+
+    *exists = rc == COFFER_OK && parts->rows > 0;
+    *alike = true;
+    for (i = 0; rc == COFFER_OK && i < parts->rows; i++)
+        *alike = *alike && orders_alike(db, table, (const char *)parts->cells[2 * i].data,
+                                        (const char *)parts->cells[2 * i + 1].data);
+    db_result_free(parts);
+    return rc;
+}
+
+static int
+use_primary_key(struct db *db, struct db_table *table, bool without_rowid, struct coffer_error *err)
 {
     size_t i, parts = 0;
-    bool integer_alias, not_null = true;
+    bool indexed, alike, not_null = true;
+    int rc;
 
     for (i = 0; i < table->column_count; i++) {
         const struct db_column *column = &table->columns[i];
@@ -114,24 +154,24 @@ use_primary_key(struct db_table *table, bool without_rowid)
         if (column->key_position == 0)
             continue;
         if (column->key_position > DB_KEY_MAX)
-            return false;
+            return COFFER_OK;
         snprintf(table->key[column->key_position - 1], DB_NAME_MAX, "%s", column->name);
         table->key_types[column->key_position - 1] = key_type(column);
         not_null = not_null && (column->not_null || without_rowid);
         parts++;
     }
     if (parts == 0)
-        return false;
-    integer_alias =
-        !without_rowid && parts == 1 && sqlite3_stricmp(table->key[0], "") != 0 &&
-        sqlite3_stricmp(db_table_column(table, table->key[0])->sql_type, "INTEGER") == 0;
-    if (!not_null && !integer_alias) /* SQLite primary keys may hold NULL */
-        return false;
+        return COFFER_OK;
+    rc = primary_index(db, table, &indexed, &alike, err);
+    if (rc != COFFER_OK || !alike)
+        return rc;
+    if (!not_null && indexed) /* SQLite primary keys may hold NULL, unless they are the rowid */
+        return COFFER_OK;
     table->key_kind = DB_KEY_PRIMARY;
     table->key_count = parts;
     table->primary_not_null = true;
-    table->key_generated = integer_alias;
-    return true;
+    table->key_generated = !indexed;
+    return COFFER_OK;
 }
 
 static int
@@ -158,7 +198,8 @@ use_unique_index(struct db *db, struct db_table *table, struct coffer_error *err
                 row[0].data != NULL ? db_table_column(table, (const char *)row[0].data) : NULL;
 
             fits = j < DB_KEY_MAX && column != NULL && column->not_null &&
-                   strcmp((const char *)row[1].data, "BINARY") == 0;
+                   strcmp((const char *)row[1].data, "BINARY") == 0 &&
+                   orders_alike(db, table, column->name, "BINARY");
             if (fits) {
                 snprintf(table->key[j], DB_NAME_MAX, "%s", column->name);
                 table->key_types[j] = key_type(column);
@@ -176,11 +217,17 @@ use_unique_index(struct db *db, struct db_table *table, struct coffer_error *err
 
 /* rowid has three names; a column may have taken some. */
 static int
-use_rowid(struct db_table *table, struct coffer_error *err)
+use_rowid(struct db_table *table, bool without_rowid, struct coffer_error *err)
 {
     static const char *const NAMES[] = {"rowid", "_rowid_", "oid"};
     size_t i, j;
 
+    if (without_rowid)
+        return error_set(err, COFFER_E_UNSUPPORTED,
+                         "table %s is WITHOUT ROWID and its primary key has more than %d parts or "
+                         "another collation than its columns; add a unique index over NOT NULL "
+                         "columns",
+                         table->name, DB_KEY_MAX);
     for (i = 0; i < 3; i++) {
         for (j = 0;
              j < table->column_count && sqlite3_stricmp(table->columns[j].name, NAMES[i]) != 0; j++)
@@ -255,11 +302,12 @@ sqlite_table_open(struct db *db, const char *name, struct db_table **out, struct
     rc = find_table(db, name, table, &without_rowid, err);
     if (rc == COFFER_OK)
         rc = read_columns(db, table, err);
-    if (rc == COFFER_OK && !use_primary_key(table, without_rowid)) {
+    if (rc == COFFER_OK)
+        rc = use_primary_key(db, table, without_rowid, err);
+    if (rc == COFFER_OK && table->key_count == 0)
         rc = use_unique_index(db, table, err);
-        if (rc == COFFER_OK && table->key_count == 0)
-            rc = use_rowid(table, err);
-    }
+    if (rc == COFFER_OK && table->key_count == 0)
+        rc = use_rowid(table, without_rowid, err);
     if (rc == COFFER_OK)
         rc = read_cascades(db, table, err);
     if (rc == COFFER_OK)
@@ -270,6 +318,24 @@ sqlite_table_open(struct db *db, const char *name, struct db_table **out, struct
     }
     *out = table;
     return COFFER_OK;
+}
+
+void
+sqlite_show_key(const struct db_table *table, const struct coffer_value *key, struct buf *out)
+{
+    char text[64];
+    size_t i;
+
+    for (i = 0; i < table->key_count; i++) {
+        buf_format(out, "%s%s ", i > 0 ? ", " : "", table->key[i]);
+        if (key[i].type == COFFER_TEXT)
+            buf_format(out, "'%.*s'", (int)(key[i].len < 40 ? key[i].len : 40),
+                       (const char *)key[i].data);
+        else if (key[i].type == COFFER_BYTES)
+            buf_format(out, "(%zu bytes)", key[i].len);
+        else
+            buf_str(out, sqlite_number_text(&key[i], text) ? text : "?");
+    }
 }
 
 int
@@ -283,7 +349,8 @@ sqlite_trigger_names(struct db *db, const struct db_table *table, struct buf *ou
     int rc = sqlite_run(db,
                         "SELECT name FROM sqlite_schema WHERE type='trigger' AND tbl_name=$1 "
                         "COLLATE NOCASE AND name NOT LIKE "
-                        "'coffer~_%' ESCAPE '~'",
+                        "'coffer~_zzz~_fence~_%' ESCAPE '~' AND name NOT LIKE "
+                        "'coffer~_shadow~_%' ESCAPE '~'",
                         &param, 1, &result, err);
 
     for (i = 0; rc == COFFER_OK && i < result->rows; i++)

@@ -27,6 +27,7 @@ sqlite_declared_type(const char *declared)
         {"BLOB", COFFER_BYTES},         {"REAL", COFFER_FLOAT64},
         {"FLOA", COFFER_FLOAT64},       {"DOUB", COFFER_FLOAT64},
         {"NUMERIC", COFFER_NUMERIC},    {"DECIMAL", COFFER_NUMERIC},
+        {"NUMBER", COFFER_NUMERIC},
     };
     char upper[DB_NAME_MAX];
     size_t i;
@@ -41,6 +42,33 @@ sqlite_declared_type(const char *declared)
             return NAMES[i].type;
     }
     return 0;
+}
+
+enum sqlite_affinity
+sqlite_affinity_of(const char *declared)
+{
+    /* sqlite.org/datatype3.html, section 3.1, in its order. */
+    static const struct {
+        const char *fragment;
+        enum sqlite_affinity affinity;
+    } RULES[] = {
+        {"INT", AFFINITY_INTEGER}, {"CHAR", AFFINITY_TEXT}, {"CLOB", AFFINITY_TEXT},
+        {"TEXT", AFFINITY_TEXT},   {"BLOB", AFFINITY_NONE}, {"REAL", AFFINITY_REAL},
+        {"FLOA", AFFINITY_REAL},   {"DOUB", AFFINITY_REAL},
+    };
+    char upper[DB_NAME_MAX];
+    size_t i;
+
+    for (i = 0; declared[i] != '\0' && i + 1 < sizeof upper; i++)
+        upper[i] = (char)toupper((unsigned char)declared[i]);
+    upper[i] = '\0';
+    if (i == 0)
+        return AFFINITY_NONE;
+    for (i = 0; i < sizeof RULES / sizeof *RULES; i++) {
+        if (strstr(upper, RULES[i].fragment) != NULL)
+            return RULES[i].affinity;
+    }
+    return AFFINITY_NUMERIC;
 }
 
 /* Days since 2000-01-01 of a proleptic Gregorian date; years 1 to 9999 as SQLite's own functions
@@ -161,51 +189,64 @@ numeric_syntax(const uint8_t *text, size_t len)
            text[len - digits_seen - points] != '.';
 }
 
-/* The shortest decimal that reads back as the same number, without an exponent; false where that
- * needs one. */
-static bool
-format_real(double v, char text[64])
+/* The decimal of a number that SQLite's own conversion certainly reads back as the same number:
+ * integers, and reals of at most 15 digits that need no exponent. */
+bool
+sqlite_number_text(const struct coffer_value *number, char text[64])
 {
-    int precision;
+    double back;
 
-    for (precision = 15; precision <= 17; precision++) {
-        double back;
-
-        snprintf(text, 64, "%.*g", precision, v);
-        if (strchr(text, 'e') != NULL || strchr(text, 'n') != NULL)
-            return false;
-        if (sscanf(text, "%lf", &back) == 1 && back == v)
-            return true;
-    }
-    return false;
-}
-
-static bool
-decode_numeric(const struct coffer_value *stored, char text[64], struct coffer_value *out)
-{
-    out->type = COFFER_NUMERIC;
-    if (stored->type == COFFER_TEXT && numeric_syntax(stored->data, stored->len)) {
-        out->data = stored->data;
-        out->len = stored->len;
+    if (number->type == COFFER_INT64) {
+        snprintf(text, 64, "%" PRId64, number->i64);
         return true;
     }
-    if (stored->type == COFFER_INT64)
-        snprintf(text, 64, "%" PRId64, stored->i64);
-    else if (stored->type != COFFER_FLOAT64 || !format_real(stored->f64, text))
+    if (number->type != COFFER_FLOAT64)
         return false;
+    snprintf(text, 64, "%.15g", number->f64);
+    return strchr(text, 'e') == NULL && strchr(text, 'n') == NULL &&
+           sscanf(text, "%lf", &back) == 1 && back == number->f64;
+}
+
+/* Numeric values are written back as text, which the column's affinity makes a number again, or
+ * leaves as text: each stored class is right for the affinity that gives it back. */
+static bool
+decode_numeric(enum sqlite_affinity affinity, const struct coffer_value *stored, char text[64],
+               struct coffer_value *out)
+{
+    bool numbers =
+        affinity == AFFINITY_INTEGER || affinity == AFFINITY_NUMERIC || affinity == AFFINITY_REAL;
+
+    out->type = COFFER_NUMERIC;
+    if (stored->type == COFFER_TEXT) {
+        out->data = stored->data;
+        out->len = stored->len;
+        return !numbers && numeric_syntax(stored->data, stored->len);
+    }
+    if (!numbers || !sqlite_number_text(stored, text))
+        return false;
+    if (stored->type == COFFER_FLOAT64 && affinity != AFFINITY_REAL && strchr(text, '.') == NULL)
+        return false; /* would come back as an integer */
     out->data = (const uint8_t *)text;
     out->len = strlen(text);
     return true;
 }
 
+/* 16 bytes where the declared type is BLOB or none, else text as sqlite_encode() writes it. */
 static bool
-decode_uuid(const struct coffer_value *stored, char text[64], struct coffer_value *out)
+decode_uuid(enum sqlite_affinity affinity, const struct coffer_value *stored, char text[64],
+            struct coffer_value *out)
 {
     char hex[33], back[64];
     struct coffer_value again;
     size_t i, n = 0, len = 0;
 
-    if (stored->len != 36)
+    out->type = COFFER_UUID;
+    if (affinity == AFFINITY_NONE) {
+        out->data = stored->data;
+        out->len = stored->len;
+        return stored->type == COFFER_BYTES && stored->len == 16;
+    }
+    if (stored->type != COFFER_TEXT || stored->len != 36)
         return false;
     for (i = 0; i < 36; i++) {
         if (i == 8 || i == 13 || i == 18 || i == 23)
@@ -214,10 +255,9 @@ decode_uuid(const struct coffer_value *stored, char text[64], struct coffer_valu
     }
     if (!hex_decode(bytes_of(hex, 32), (uint8_t *)text, 16, &len))
         return false;
-    out->type = COFFER_UUID;
     out->data = (const uint8_t *)text;
     out->len = 16;
-    sqlite_encode(COFFER_UUID, out, back,
+    sqlite_encode(COFFER_UUID, affinity, out, back,
                   &again); /* upper case would come back lower: no value then */
     return memcmp(again.data, stored->data, 36) == 0;
 }
@@ -246,7 +286,8 @@ decode_time(int type, const struct coffer_value *stored, struct coffer_value *ou
 }
 
 bool
-sqlite_decode(int type, const struct coffer_value *stored, char text[64], struct coffer_value *out)
+sqlite_decode(int type, enum sqlite_affinity affinity, const struct coffer_value *stored,
+              char text[64], struct coffer_value *out)
 {
     *out = (struct coffer_value){0};
     switch (type) {
@@ -269,20 +310,20 @@ sqlite_decode(int type, const struct coffer_value *stored, char text[64], struct
         *out = *stored;
         return stored->type == COFFER_FLOAT64;
     case COFFER_NUMERIC:
-        return decode_numeric(stored, text, out);
+        return decode_numeric(affinity, stored, text, out);
     case COFFER_DATE:
     case COFFER_TIMESTAMP:
         return stored->type == COFFER_TEXT && decode_time(type, stored, out);
     case COFFER_UUID:
-        return stored->type == COFFER_TEXT && decode_uuid(stored, text, out);
+        return decode_uuid(affinity, stored, text, out);
     default:
         return false;
     }
 }
 
 void
-sqlite_encode(int type, const struct coffer_value *plain, char text[64],
-              struct coffer_value *stored)
+sqlite_encode(int type, enum sqlite_affinity affinity, const struct coffer_value *plain,
+              char text[64], struct coffer_value *stored)
 {
     *stored = *plain;
     switch (plain->type == COFFER_NULL ? COFFER_NULL : type) {
@@ -302,6 +343,10 @@ sqlite_encode(int type, const struct coffer_value *plain, char text[64],
     case COFFER_UUID: {
         char hex[33];
 
+        if (affinity == AFFINITY_NONE) {
+            stored->type = COFFER_BYTES;
+            return;
+        }
         hex_encode(bytes_of(plain->data, 16), hex);
         snprintf(text, 64, "%.8s-%.4s-%.4s-%.4s-%.12s", hex, hex + 8, hex + 12, hex + 16, hex + 20);
         break;

@@ -74,14 +74,59 @@ want_condition(struct buf *sql, const struct db_want *want)
     buf_wipe(&sealed);
 }
 
+/* Triggers may come and go while a table is walked: looked at again when the schema changed. */
+int
+sqlite_walk_schema(struct sqlite_walk *w, struct coffer_error *err)
+{
+    sqlite3_stmt *stmt = w->version;
+    struct buf names;
+    int64_t version;
+    int rc = COFFER_OK;
+
+    if (stmt == NULL)
+        rc = sqlite_prepare(w->walk.db, "PRAGMA schema_version", &w->version, err);
+    if (rc != COFFER_OK)
+        return rc;
+    stmt = w->version;
+    if (sqlite3_step(stmt) != SQLITE_ROW) {
+        rc = sqlite_failed(w->walk.db, err, "reading the schema version");
+        sqlite3_reset(stmt);
+        return rc;
+    }
+    version = sqlite3_column_int64(stmt, 0);
+    sqlite3_reset(stmt);
+    if (version == w->schema)
+        return COFFER_OK;
+    buf_init(&names, 1u << 16);
+    rc = sqlite_trigger_names(w->walk.db, w->table, &names, err);
+    if (rc == COFFER_OK) {
+        walk_forget_writes(w); /* RETURNING, or reading again */
+        w->triggers = names.len > 0 || names.failed != 0;
+        w->schema = version;
+    }
+    buf_wipe(&names);
+    return rc;
+}
+
+void
+walk_forget_writes(struct sqlite_walk *w)
+{
+    size_t i;
+
+    for (i = 0; i < 8; i++) {
+        sqlite3_finalize(w->writes[i].update);
+        sqlite3_finalize(w->writes[i].again);
+        w->writes[i] = (struct sqlite_write){0};
+    }
+}
+
 int
 sqlite_walk_open(struct db *db, const struct db_table *table, const struct db_want *wants,
                  size_t count, struct db_walk **out, struct coffer_error *err)
 {
     struct sqlite_walk *w = mem_alloc(sizeof *w);
-    struct buf names;
     size_t i;
-    int rc;
+    int rc = COFFER_OK;
 
     *out = NULL;
     if (w == NULL)
@@ -95,18 +140,24 @@ sqlite_walk_open(struct db *db, const struct db_table *table, const struct db_wa
     w->table = table;
     w->wants = wants;
     w->count = count;
+    w->schema = -1;
     buf_init(&w->condition, 1u << 20);
-    buf_init(&names, 4096);
-    for (i = 0; i < count; i++) {
+    for (i = 0; rc == COFFER_OK && i < count; i++) {
+        const struct db_column *column = db_table_column(table, wants[i].cell.plain);
+
         if (i > 0)
             buf_str(&w->condition, " OR ");
         want_condition(&w->condition, &wants[i]);
+        if (column == NULL)
+            rc = error_set(err, COFFER_E_NOTFOUND, "table %s has no column %s", table->name,
+                           wants[i].cell.plain);
+        else
+            w->affinities[i] = sqlite_affinity_of(column->sql_type);
     }
-    rc = buf_status(&w->condition, err);
     if (rc == COFFER_OK)
-        rc = sqlite_trigger_names(db, table, &names, err);
-    w->triggers = names.len > 0;
-    buf_wipe(&names);
+        rc = buf_status(&w->condition, err);
+    if (rc == COFFER_OK)
+        rc = sqlite_walk_schema(w, err);
     if (rc != COFFER_OK) {
         sqlite_walk_close(&w->walk);
         return rc;
@@ -125,10 +176,8 @@ sqlite_walk_close(struct db_walk *walk)
         sqlite3_finalize(w->read[i]);
     for (i = 0; i < 2; i++)
         sqlite3_finalize(w->bound[i]);
-    for (i = 0; i < 8; i++) {
-        sqlite3_finalize(w->writes[i].update);
-        sqlite3_finalize(w->writes[i].again);
-    }
+    sqlite3_finalize(w->version);
+    walk_forget_writes(w);
     buf_wipe(&w->condition);
     mem_free(w);
 }
@@ -237,8 +286,8 @@ prepare_read(struct sqlite_walk *w, bool after, bool until, sqlite3_stmt **out,
 /* In place, one stored value is given as what it can be; with a companion, each column is what it
  * is. */
 static void
-take_cell(sqlite3_stmt *stmt, struct db_batch *batch, const struct db_want *want, int *column,
-          struct db_cell *cell)
+take_cell(sqlite3_stmt *stmt, struct db_batch *batch, const struct db_want *want,
+          enum sqlite_affinity affinity, int *column, struct db_cell *cell)
 {
     struct coffer_value stored, sealed = {0};
     bool in_place = want->cell.sealed == NULL;
@@ -258,7 +307,7 @@ take_cell(sqlite3_stmt *stmt, struct db_batch *batch, const struct db_want *want
     }
     if (stored.type == COFFER_NULL)
         return;
-    if (sqlite_decode(want->cell.type, &stored, text, &cell->plain))
+    if (sqlite_decode(want->cell.type, affinity, &stored, text, &cell->plain))
         value_store(&batch->storage, &cell->plain);
     else if (in_place && sealed.type != COFFER_NULL)
         cell->plain = (struct coffer_value){0};
@@ -300,7 +349,7 @@ take_row(struct sqlite_walk *w, sqlite3_stmt *stmt, struct db_batch *batch,
             row->place[i] = row->key[i]; /* the walk key is the primary key then */
     }
     for (i = 0; i < w->count; i++)
-        take_cell(stmt, batch, &w->wants[i], &column, &row->cells[i]);
+        take_cell(stmt, batch, &w->wants[i], w->affinities[i], &column, &row->cells[i]);
     return buf_status(&batch->storage, err);
 }
 

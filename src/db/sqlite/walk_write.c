@@ -67,13 +67,14 @@ row_slots(const struct sqlite_walk *w, const struct db_row *row, struct slot *sl
             if (cell->set_sealed && cell->new_sealed.ptr != NULL)
                 slots[n].now = sealed_value(spec, cell->new_sealed);
             else
-                sqlite_encode(spec->type, &cell->new_plain, texts[i], &slots[n].now);
+                sqlite_encode(spec->type, w->affinities[i], &cell->new_plain, texts[i],
+                              &slots[n].now);
             n++;
             continue;
         }
         slots[n] = (struct slot){.name = spec->plain, .before = stored_plain_value(cell)};
         if (cell->set_plain)
-            sqlite_encode(spec->type, &cell->new_plain, texts[i], &slots[n].now);
+            sqlite_encode(spec->type, w->affinities[i], &cell->new_plain, texts[i], &slots[n].now);
         else
             slots[n].now = slots[n].before;
         n++;
@@ -181,10 +182,8 @@ came_back(sqlite3_stmt *stmt, int column, const struct coffer_value *sent)
         return got.type == COFFER_FLOAT64 ? memcmp(&got.f64, &sent->f64, sizeof got.f64) == 0
                                           : got.i64 == sent->i64;
     if (sent->type == COFFER_TEXT && (got.type == COFFER_INT64 || got.type == COFFER_FLOAT64)) {
-        struct coffer_value decimal;
-
-        return sqlite_decode(COFFER_NUMERIC, &got, text, &decimal) &&
-               bytes_equal(bytes_of(decimal.data, decimal.len), bytes_of(sent->data, sent->len));
+        return sqlite_number_text(&got, text) &&
+               bytes_equal(bytes_str(text), bytes_of(sent->data, sent->len));
     }
     return false;
 }
@@ -292,6 +291,8 @@ sqlite_walk_write(struct db_walk *walk, struct db_batch *batch, const struct db_
 
     if (rc == COFFER_OK)
         rc = check_guard(walk->db, guard, err);
+    if (rc == COFFER_OK)
+        rc = sqlite_walk_schema(w, err); /* within the transaction: nobody changes it now */
     for (i = 0; rc == COFFER_OK && i < batch->count; i++)
         rc = write_row(w, &batch->rows[i], err);
     if (rc == COFFER_OK && guard != NULL && guard->rehearse)
