@@ -17,4 +17,9 @@ EVP_MD *digest_sha256(void);
 EVP_MD *digest_sha512(void);
 EVP_MAC *mac_hmac(void);
 
+/* After a call of OpenSSL failed: was memory the reason?  Empties this thread's error queue.  Asked
+ * where "no" would be an answer about somebody's data.  OpenSSL does not always know: false is no
+ * proof. */
+bool openssl_lacked_memory(void);
+
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "crypto/internal.h"
 
+#include <openssl/err.h>
 #include <pthread.h>
 
 struct contexts {
@@ -95,4 +96,15 @@ mac_hmac(void)
 {
     pthread_once(&once, fetch_all);
     return hmac;
+}
+
+bool
+openssl_lacked_memory(void)
+{
+    bool lacked = false;
+    unsigned long code;
+
+    while ((code = ERR_get_error()) != 0)
+        lacked |= ERR_GET_REASON(code) == ERR_R_MALLOC_FAILURE;
+    return lacked;
 }
