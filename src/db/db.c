@@ -47,11 +47,7 @@ db_open(const char *url, bool allow_password, const struct db_options *options, 
                 "a password in a URL on the command line is seen by every user of this machine; "
                 "give it by a "
                 "service or .pgpass file, by --db-url-file FILE, or by --db-url-env NAME");
-#ifdef COFFER_WITH_POSTGRESQL
         return db_postgres_open(url, options, out, err);
-#else
-        return error_set(err, COFFER_E_UNSUPPORTED, "this build has no PostgreSQL adapter yet");
-#endif
     }
     return error_set(err, COFFER_E_MISUSE,
                      "%s is no database URL: sqlite:PATH or postgresql://… are possible", url);
