@@ -64,10 +64,10 @@ search_sql(const char *schema, const char *table, const char *column, bool bytea
     } else {
         buf_format(
             sql,
-            "SELECT count(*), pg_catalog.min(coalesce(pg_catalog.substring(%s::pg_catalog.text "
-            "COLLATE pg_catalog.\"C\" FROM"
-            " 'cfr1[.]([0-9a-f]{8})[.]'), pg_catalog.substring(%s::pg_catalog.text COLLATE "
-            "pg_catalog.\"C\" FROM"
+            "SELECT count(*), pg_catalog.min(coalesce(pg_catalog.\"substring\"(%s::pg_catalog.text "
+            "COLLATE pg_catalog.\"C\","
+            " 'cfr1[.]([0-9a-f]{8})[.]'), pg_catalog.\"substring\"(%s::pg_catalog.text COLLATE "
+            "pg_catalog.\"C\","
             " 'xf90[12]0[0-6]0[0-9a]([0-9a-f]{8})'))) FROM ONLY ",
             c, c);
     }

@@ -91,7 +91,8 @@ digit_at(const uint8_t *whole, size_t whole_len, const uint8_t *fraction, size_t
          long power)
 {
     if (power >= 0)
-        return (size_t)power < whole_len ? whole[whole_len - 1 - (size_t)power] - (unsigned)'0' : 0u;
+        return (size_t)power < whole_len ? whole[whole_len - 1 - (size_t)power] - (unsigned)'0'
+                                         : 0u;
     power = -power - 1;
     return (size_t)power < fraction_len ? fraction[power] - (unsigned)'0' : 0u;
 }
