@@ -12,59 +12,75 @@ wrong(struct coffer_error *err, int type, const char *what)
 }
 
 int
-field_encode(int type, const struct coffer_value *value, struct buf *out, struct coffer_error *err)
+encode_view(int type, const struct coffer_value *value, uint8_t fixed[16], struct bytes *out,
+            struct coffer_error *err)
 {
     struct bytes data = {value->data, value->len};
     uint64_t bits;
 
+    *out = (struct bytes){0};
     if (value->type != type)
         return error_set(err, COFFER_E_TYPE, "a value of type %s for a column of type %s",
                          coffer_type_name(value->type), coffer_type_name(type));
-    if (data.len > FIELD_VALUE_MAX)
-        return error_set(err, COFFER_E_LIMIT, "a value of %zu bytes; at most %u are possible",
-                         data.len, FIELD_VALUE_MAX);
     switch (type) {
     case COFFER_BYTES:
-        buf_bytes(out, data);
-        break;
     case COFFER_TEXT:
     case COFFER_JSON:
-        if (!utf8_valid(data))
-            return wrong(err, type, "ill-formed UTF-8");
-        buf_bytes(out, data);
-        break;
     case COFFER_NUMERIC:
-        if (!numeric_valid(data))
+    case COFFER_UUID:
+        if (data.len > FIELD_VALUE_MAX)
+            return error_set(err, COFFER_E_LIMIT, "a value of %zu bytes; at most %u are possible",
+                             data.len, FIELD_VALUE_MAX);
+        if (data.ptr == NULL && data.len > 0)
+            return wrong(err, type, "a length and no data");
+        if ((type == COFFER_TEXT || type == COFFER_JSON) && !utf8_valid(data))
+            return wrong(err, type, "ill-formed UTF-8");
+        if (type == COFFER_NUMERIC && !numeric_valid(data))
             return wrong(err, type, "write [-]digits[.digits], NaN, Infinity or -Infinity");
-        buf_bytes(out, data);
-        break;
+        if (type == COFFER_UUID && data.len != 16)
+            return wrong(err, type, "not 16 bytes");
+        *out = data;
+        return COFFER_OK;
     case COFFER_BOOL:
         if (value->i64 != 0 && value->i64 != 1)
             return wrong(err, type, "neither 0 nor 1");
-        buf_u8(out, (uint8_t)value->i64);
-        break;
+        fixed[0] = (uint8_t)value->i64;
+        *out = (struct bytes){fixed, 1};
+        return COFFER_OK;
     case COFFER_INT64:
     case COFFER_TIMESTAMP:
-        buf_be64(out, (uint64_t)value->i64);
-        break;
+        put_be64(fixed, (uint64_t)value->i64);
+        *out = (struct bytes){fixed, 8};
+        return COFFER_OK;
     case COFFER_FLOAT64:
         memcpy(&bits, &value->f64, sizeof bits);
-        buf_be64(out, bits);
-        break;
+        put_be64(fixed, bits);
+        *out = (struct bytes){fixed, 8};
+        return COFFER_OK;
     case COFFER_DATE:
         if (value->i64 < INT32_MIN || value->i64 > INT32_MAX)
             return wrong(err, type, "beyond 32 bits of days");
-        buf_be32(out, (uint32_t)(int32_t)value->i64);
-        break;
-    case COFFER_UUID:
-        if (data.len != 16)
-            return wrong(err, type, "not 16 bytes");
-        buf_bytes(out, data);
-        break;
+        put_be32(fixed, (uint32_t)(int32_t)value->i64);
+        *out = (struct bytes){fixed, 4};
+        return COFFER_OK;
     default:
         return error_set(err, COFFER_E_TYPE, "type %d is unknown", type);
     }
-    return buf_status(out, err);
+}
+
+int
+field_encode(int type, const struct coffer_value *value, struct buf *out, struct coffer_error *err)
+{
+    uint8_t fixed[16];
+    struct bytes view;
+    int rc = encode_view(type, value, fixed, &view, err);
+
+    if (rc == COFFER_OK) {
+        buf_bytes(out, view);
+        rc = buf_status(out, err);
+    }
+    wipe(fixed, sizeof fixed);
+    return rc;
 }
 
 static int

@@ -10,24 +10,26 @@ denied(struct coffer_error *err)
     return error_set(err, COFFER_E_AUTH, "authentication failed");
 }
 
-/* The envelope in binary: the cell itself, or its text form decoded into `*room` (the caller
- * frees). */
+/* The envelope in binary: the cell itself, or its text form decoded into `small` or, if that is too
+ * short,
+ * `*heap` (the caller frees). */
 static int
-binary_of(const struct field_def *def, struct bytes cell, uint8_t **room, struct bytes *envelope,
-          struct coffer_error *err)
+binary_of(const struct field_def *def, struct bytes cell, uint8_t small[ENVELOPE_STACK],
+          uint8_t **heap, struct bytes *envelope, struct coffer_error *err)
 {
+    uint8_t *room = small;
     size_t len = 0;
     int rc;
 
-    *room = NULL;
+    *heap = NULL;
     *envelope = cell;
     if (!def->text_form)
         return COFFER_OK;
-    *room = mem_alloc(cell.len + 1);
-    if (*room == NULL)
+    if (cell.len > ENVELOPE_STACK && (room = *heap = mem_alloc(cell.len)) == NULL)
         return error_nomem(err);
-    rc = text_form_decode(cell, *room, cell.len, &len, err);
-    *envelope = bytes_of(*room, len);
+    rc = text_form_decode(cell, room, cell.len > ENVELOPE_STACK ? cell.len : ENVELOPE_STACK, &len,
+                          err);
+    *envelope = bytes_of(room, len);
     return rc;
 }
 
@@ -36,16 +38,16 @@ field_key_id(const struct field_def *def, struct bytes cell, uint32_t *key_id,
              struct coffer_error *err)
 {
     struct coffer_envelope_info info;
+    uint8_t small[ENVELOPE_STACK], *heap;
     struct bytes envelope;
-    uint8_t *room;
-    int rc = binary_of(def, cell, &room, &envelope, err);
+    int rc = binary_of(def, cell, small, &heap, &envelope, err);
 
     *key_id = 0;
     if (rc == COFFER_OK)
         rc = envelope_parse_binary(envelope, &info, err);
     if (rc == COFFER_OK)
         *key_id = info.key_id;
-    mem_free(room);
+    mem_free(heap);
     return rc;
 }
 
@@ -91,7 +93,7 @@ open_binary(const struct field_def *def, const struct column_key *key,
             struct coffer_error *err)
 {
     struct coffer_envelope_info info;
-    struct buf ad;
+    struct aad aad;
     int rc = envelope_parse_binary(envelope, &info, err);
 
     if (rc != COFFER_OK)
@@ -102,15 +104,16 @@ open_binary(const struct field_def *def, const struct column_key *key,
         info.padded != (def->pad != 0) || info.key_id != key->id)
         return denied(err);
     *len = envelope.len - overhead_of(def->suite);
-    buf_init(&ad, FIELD_VALUE_MAX);
-    rc = place_aad(def, place, envelope.ptr, &ad, err);
-    if (rc == COFFER_OK && def->suite == COFFER_SUITE_XAES)
-        rc = xaes_open(key->xaes, envelope.ptr + NONCE_AT, buf_view(&ad),
+    rc = aad_build(&aad, def, place, envelope.ptr, err);
+    if (rc != COFFER_OK)
+        return rc;
+    if (def->suite == COFFER_SUITE_XAES)
+        rc = xaes_open(key->xaes, envelope.ptr + NONCE_AT, aad.view,
                        bytes_of(envelope.ptr + HEADER_LEN, envelope.len - HEADER_LEN), out, err);
-    else if (rc == COFFER_OK)
-        rc = open_suite2(key, buf_view(&ad), envelope, out, err);
-    buf_wipe(&ad);
-    return rc;
+    else
+        rc = open_suite2(key, aad.view, envelope, out, err);
+    aad_wipe(&aad);
+    return rc == COFFER_E_AUTH ? denied(err) : rc; /* one message, whatever did not hold */
 }
 
 int
@@ -120,8 +123,8 @@ field_open(const struct field_def *def, const struct column_key *key,
 {
     struct bytes envelope;
     size_t len = 0, written = 0;
-    uint8_t *room;
-    int rc = binary_of(def, cell, &room, &envelope, err);
+    uint8_t small[ENVELOPE_STACK], *heap;
+    int rc = binary_of(def, cell, small, &heap, &envelope, err);
 
     *value = (struct coffer_value){0};
     if (rc == COFFER_OK && out_max < cell.len)
@@ -136,6 +139,6 @@ field_open(const struct field_def *def, const struct column_key *key,
         rc = field_decode(def->type, bytes_of(out, len), value, err);
     if (rc != COFFER_OK && written > 0)
         wipe(out, written <= out_max ? written : out_max);
-    mem_free(room);
+    mem_free(heap);
     return rc;
 }

@@ -75,8 +75,11 @@ padded_len(size_t len, uint32_t pad)
 size_t
 field_sealed_max(const struct field_def *def, size_t encoded_len)
 {
-    size_t len = padded_len(encoded_len, def->pad) + overhead_of(def->suite);
+    size_t len;
 
+    if (encoded_len > SIZE_MAX / 4) /* nothing that long can be sealed, nor counted here */
+        return SIZE_MAX;
+    len = padded_len(encoded_len, def->pad) + overhead_of(def->suite);
     return def->text_form ? text_form_len(len) : len;
 }
 
@@ -105,40 +108,68 @@ seal_into(const struct field_def *def, const struct column_key *key, struct byte
 }
 
 static int
-seal_encoded(const struct field_def *def, const struct column_key *key,
-             const struct coffer_place *place, const uint8_t *nonce, struct buf *plain,
-             uint8_t *envelope, struct coffer_error *err)
+put_header(const struct field_def *def, uint32_t key_id, const uint8_t *nonce, uint8_t *envelope,
+           struct coffer_error *err)
 {
-    struct buf ad;
-    int rc;
-
     envelope[0] = ENVELOPE_MARKER;
     envelope[1] = (uint8_t)def->suite;
     envelope[2] = (uint8_t)(def->binding | (def->pad != 0 ? FLAG_PADDED : 0));
     envelope[3] = (uint8_t)def->type;
-    put_be32(envelope + 4, key->id);
-    if (nonce != NULL) {
-        memcpy(envelope + NONCE_AT, nonce, XAES_NONCE_LEN);
-        rc = COFFER_OK;
-    } else { /* unique: 24 random bytes a value */
-        rc = random_nonce(envelope + NONCE_AT, XAES_NONCE_LEN, err);
-    }
+    put_be32(envelope + 4, key_id);
+    if (nonce == NULL) /* unique: 24 random bytes a value */
+        return random_nonce(envelope + NONCE_AT, XAES_NONCE_LEN, err);
+    memcpy(envelope + NONCE_AT, nonce, XAES_NONCE_LEN);
+    return COFFER_OK;
+}
+
+/* Padding is laid out where the ciphertext will be and encrypted in place, so that no second copy
+ * of the plaintext comes to be.  After a failure nothing of it is left in `envelope`. */
+static int
+seal_binary(const struct field_def *def, const struct column_key *key,
+            const struct coffer_place *place, const uint8_t *nonce, struct bytes plain,
+            uint8_t *envelope, size_t envelope_len, struct coffer_error *err)
+{
+    uint8_t *body = envelope + overhead_of(def->suite) - AES_GCM_TAG_LEN;
+    struct aad aad;
+    int rc;
+
+    rc = put_header(def, key->id, nonce, envelope, err);
+    if (rc == COFFER_OK)
+        rc = aad_build(&aad, def, place, envelope, err);
     if (rc != COFFER_OK)
         return rc;
     if (def->pad != 0) {
-        size_t target = padded_len(plain->len, def->pad);
+        size_t target = padded_len(plain.len, def->pad);
 
-        buf_u8(plain, 0x80);
-        while (plain->failed == COFFER_OK && plain->len < target)
-            buf_u8(plain, 0);
-        rc = buf_status(plain, err);
+        if (plain.len > 0)
+            memcpy(body, plain.ptr, plain.len);
+        body[plain.len] = 0x80;
+        memset(body + plain.len + 1, 0, target - plain.len - 1);
+        plain = bytes_of(body, target);
     }
-    buf_init(&ad, FIELD_VALUE_MAX);
+    rc = seal_into(def, key, aad.view, plain, envelope, err);
+    if (rc != COFFER_OK)
+        wipe(envelope, envelope_len);
+    aad_wipe(&aad);
+    return rc;
+}
+
+/* Through memory of our own: text is longer than the envelope that it is made of. */
+static int
+seal_text(const struct field_def *def, const struct column_key *key,
+          const struct coffer_place *place, const uint8_t *nonce, struct bytes plain, size_t len,
+          uint8_t *out, struct coffer_error *err)
+{
+    uint8_t small[ENVELOPE_STACK], *envelope = small;
+    int rc;
+
+    if (len > sizeof small && (envelope = mem_alloc(len)) == NULL)
+        return error_nomem(err);
+    rc = seal_binary(def, key, place, nonce, plain, envelope, len, err);
     if (rc == COFFER_OK)
-        rc = place_aad(def, place, envelope, &ad, err);
-    if (rc == COFFER_OK)
-        rc = seal_into(def, key, buf_view(&ad), buf_view(plain), envelope, err);
-    buf_wipe(&ad);
+        text_form_encode(bytes_of(envelope, len), (char *)out);
+    if (envelope != small)
+        mem_free(envelope);
     return rc;
 }
 
@@ -147,33 +178,27 @@ field_seal(const struct field_def *def, const struct column_key *key,
            const struct coffer_place *place, const struct coffer_value *value, const uint8_t *nonce,
            uint8_t *out, size_t out_max, size_t *out_len, struct coffer_error *err)
 {
-    struct buf plain;
-    size_t len = 0;
+    size_t len, total;
+    uint8_t fixed[16];
+    struct bytes plain;
     int rc;
 
     *out_len = 0;
-    buf_init(&plain, FIELD_VALUE_MAX + 65536 + 1);
-    rc = field_encode(def->type, value, &plain, err);
-    if (rc == COFFER_OK) {
-        len = padded_len(plain.len, def->pad) + overhead_of(def->suite);
-        if (out_max < (def->text_form ? text_form_len(len) : len))
-            rc = error_set(err, COFFER_E_LIMIT,
-                           "the output has room for %zu bytes, the sealed value takes %zu", out_max,
-                           def->text_form ? text_form_len(len) : len);
-    }
-    if (rc == COFFER_OK && !def->text_form) {
-        rc = seal_encoded(def, key, place, nonce, &plain, out, err);
-    } else if (rc == COFFER_OK) {
-        uint8_t *envelope = mem_alloc(len);
-
-        rc = envelope == NULL ? error_nomem(err)
-                              : seal_encoded(def, key, place, nonce, &plain, envelope, err);
-        if (rc == COFFER_OK)
-            text_form_encode(bytes_of(envelope, len), (char *)out);
-        mem_free(envelope);
-    }
-    buf_wipe(&plain);
+    rc = encode_view(def->type, value, fixed, &plain, err);
+    if (rc != COFFER_OK)
+        return rc;
+    len = padded_len(plain.len, def->pad) + overhead_of(def->suite);
+    total = def->text_form ? text_form_len(len) : len;
+    if (out_max < total)
+        rc = error_set(err, COFFER_E_LIMIT,
+                       "the output has room for %zu bytes, the sealed value takes %zu", out_max,
+                       total);
+    else if (def->text_form)
+        rc = seal_text(def, key, place, nonce, plain, len, out, err);
+    else
+        rc = seal_binary(def, key, place, nonce, plain, out, len, err);
+    wipe(fixed, sizeof fixed);
     if (rc == COFFER_OK)
-        *out_len = def->text_form ? text_form_len(len) : len;
+        *out_len = total;
     return rc;
 }

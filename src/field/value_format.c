@@ -6,6 +6,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static void
 add_date(struct buf *out, int64_t days)
@@ -50,25 +51,37 @@ add_timestamp(struct buf *out, int64_t us)
         buf_str(out, " BC");
 }
 
-static void
-add_float(struct buf *out, double v)
+/* The fewest digits that read back as the same number, laid out as PostgreSQL does: an exponent
+ * below 1e-4 and from 1e15 on. */
+static int
+add_float(struct buf *out, double v, struct coffer_error *err)
 {
-    char text[40];
-    int precision;
+    char text[48];
+    locale_t old;
+    int digits, exponent;
 
     if (isnan(v)) {
         buf_str(out, "NaN");
-    } else if (isinf(v)) {
-        buf_str(out, v < 0 ? "-Infinity" : "Infinity");
-    } else {
-        for (precision = 1; precision <= 17;
-             precision++) { /* the shortest that reads back the same */
-            snprintf(text, sizeof text, "%.*g", precision, v);
-            if (strtod(text, NULL) == v)
-                break;
-        }
-        buf_str(out, text);
+        return COFFER_OK;
     }
+    if (isinf(v)) {
+        buf_str(out, v < 0 ? "-Infinity" : "Infinity");
+        return COFFER_OK;
+    }
+    if (!locale_enter(&old))
+        return error_nomem(err);
+    for (digits = 1; digits <= 17; digits++) {
+        snprintf(text, sizeof text, "%.*e", digits - 1, v);
+        if (strtod(text, NULL) == v)
+            break;
+    }
+    exponent = atoi(strchr(text, 'e') + 1);
+    if (exponent >= -4 && exponent < 15)
+        snprintf(text, sizeof text, "%.*f", digits - 1 > exponent ? digits - 1 - exponent : 0, v);
+    uselocale(old);
+    buf_str(out, text);
+    wipe(text, sizeof text);
+    return COFFER_OK;
 }
 
 int
@@ -97,7 +110,8 @@ value_format(const struct coffer_value *value, struct buf *out, struct coffer_er
         buf_format(out, "%" PRId64, value->i64);
         break;
     case COFFER_FLOAT64:
-        add_float(out, value->f64);
+        if (add_float(out, value->f64, err) != COFFER_OK)
+            return COFFER_E_NOMEM;
         break;
     case COFFER_DATE:
         if (value->i64 == INT32_MAX || value->i64 == INT32_MIN) {

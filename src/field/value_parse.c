@@ -3,6 +3,7 @@
 #include "field/internal.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -111,6 +112,8 @@ scan_offset(struct scanner *s)
         s->p++;
         minutes += number(s, 2, 2);
     }
+    if (minutes >= 16 * 60)
+        s->ok = false;
     return sign == '-' ? -minutes : minutes;
 }
 
@@ -205,6 +208,7 @@ parse_int(const char *text, int64_t *out)
 static bool
 parse_float(const char *text, double *out)
 {
+    locale_t old;
     char *end;
 
     if (strcmp(text, "NaN") == 0 || strcmp(text, "Infinity") == 0 ||
@@ -212,10 +216,11 @@ parse_float(const char *text, double *out)
         *out = strtod(text, NULL);
         return true;
     }
-    if (text[strspn(text, "+-0123456789.eE")] != '\0' || text[0] == '\0')
+    if (text[strspn(text, "+-0123456789.eE")] != '\0' || text[0] == '\0' || !locale_enter(&old))
         return false;
     *out = strtod(text, &end);
-    return *end == '\0';
+    uselocale(old);
+    return *end == '\0' && isfinite(*out); /* 1e999 is no number, rather than infinity */
 }
 
 static bool
