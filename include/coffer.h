@@ -267,6 +267,8 @@ struct coffer_envelope_info {
 /* COFFER_OK, or COFFER_E_FORMAT if it is not a well-formed envelope. */
 COFFER_PUBLIC COFFER_MUST_CHECK int coffer_envelope_parse(const void *cell, size_t len, struct coffer_envelope_info *info);
 
+/* Run the built-in known answers (as `coffer selftest`): COFFER_OK if all hold.  `passed` and `failed` may be NULL. */
+COFFER_PUBLIC COFFER_MUST_CHECK int coffer_selftest(unsigned *passed, unsigned *failed, struct coffer_error *err);
 
 #ifdef __cplusplus
 }

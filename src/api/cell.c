@@ -19,6 +19,30 @@ gone(struct coffer_error *err)
     return error_set(err, COFFER_E_NOTFOUND, "this column is no longer in the keyring");
 }
 
+/* A place of another shape than the primary key's would give a cell that nobody can open later. */
+static int
+check_place(const struct keyring_column *column, const struct coffer_place *place,
+            struct coffer_error *err)
+{
+    size_t i;
+
+    if (column->binding != COFFER_BIND_ROW)
+        return COFFER_OK;
+    if (place->count != column->part_count || place->parts == NULL)
+        return error_set(err, COFFER_E_MISUSE,
+                         "%s.%s is bound to its row by %zu key parts, %zu were given",
+                         column->table, column->name, column->part_count, place->count);
+    for (i = 0; i < place->count; i++) {
+        if (place->parts[i].type != column->parts[i].type)
+            return error_set(err, COFFER_E_MISUSE,
+                             "%s.%s is bound to its row: key part %s is of type %s, %s was given",
+                             column->table, column->name, column->parts[i].name,
+                             coffer_type_name(column->parts[i].type),
+                             coffer_type_name(place->parts[i].type));
+    }
+    return COFFER_OK;
+}
+
 static int
 seal_one(struct snapshot *snapshot, struct coffer_cell *cell, struct coffer_error *err)
 {
@@ -33,10 +57,8 @@ seal_one(struct snapshot *snapshot, struct coffer_cell *cell, struct coffer_erro
     column = column_now(snapshot, cell->column);
     if (column == NULL)
         return gone(err);
-    if (column->binding == COFFER_BIND_ROW && cell->place.count != column->part_count)
-        return error_set(err, COFFER_E_MISUSE,
-                         "%s.%s is bound to its row by %zu key parts, %zu were given",
-                         column->table, column->name, column->part_count, cell->place.count);
+    if (check_place(column, &cell->place, err) != COFFER_OK)
+        return err->status;
     if (codec_seal(snapshot->codec, column, 0, &cell->place, &cell->value, cell->out, cell->out_max,
                    &cell->sealed_len, err) != COFFER_OK)
         return err->status;
@@ -54,9 +76,13 @@ open_one(struct snapshot *snapshot, struct coffer_cell *cell, struct coffer_erro
         return error_set(err, COFFER_E_MISUSE, "coffer_open: a cell has no column");
     if (cell->sealed == NULL)
         return COFFER_OK;
+    if (cell->out == NULL)
+        return error_set(err, COFFER_E_MISUSE, "coffer_open: a cell has no room");
     column = column_now(snapshot, cell->column);
     if (column == NULL)
         return gone(err);
+    if (check_place(column, &cell->place, err) != COFFER_OK)
+        return err->status;
     return codec_open(snapshot->codec, column, &cell->place,
                       bytes_of(cell->sealed, cell->sealed_len), cell->out, cell->out_max,
                       &cell->value, NULL, err);

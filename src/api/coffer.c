@@ -44,7 +44,7 @@ coffer_new(const void *keyring, size_t keyring_len, int kek_kind, const void *se
     if (coffer == NULL)
         rc = error_nomem(err);
     else
-        rc = snapshot_new(decoded, &coffer->current, err);
+        rc = snapshot_new(coffer, decoded, &coffer->current, err);
     if (rc != COFFER_OK) {
         keyring_free(decoded);
         mem_free(coffer);
@@ -72,18 +72,20 @@ coffer_free(struct coffer *coffer)
     mem_free(coffer);
 }
 
-/* Under the lock: what was counted under a content that goes is not lost. */
-static void
+/* The table has room for more keys than a keyring has with material at one time; beyond it counts
+ * stay where they are. */
+void
 keep_use(struct coffer *coffer, struct codec *codec)
 {
-    struct coffer_use use[64];
-    size_t n = codec_take_use(codec, use, 64), i, j;
+    struct coffer_use use[USE_MAX];
+    size_t n, i, j;
 
-    for (i = 0; i < n && i < 64; i++) {
+    n = codec_take_use(codec, use, USE_MAX - coffer->past_count);
+    if (n > USE_MAX - coffer->past_count)
+        n = USE_MAX - coffer->past_count;
+    for (i = 0; i < n; i++) {
         for (j = 0; j < coffer->past_count && coffer->past[j].key_id != use[i].key_id; j++)
             ;
-        if (j == 64)
-            continue;
         if (j == coffer->past_count)
             coffer->past[coffer->past_count++] = (struct coffer_use){.key_id = use[i].key_id};
         coffer->past[j].seals += use[i].seals;
@@ -116,7 +118,7 @@ coffer_update(struct coffer *coffer, const void *keyring, size_t keyring_len,
                            (unsigned long long)keyring_epoch(held->keyring));
     }
     if (rc == COFFER_OK)
-        rc = snapshot_new(decoded, &next, err);
+        rc = snapshot_new(coffer, decoded, &next, err);
     if (rc != COFFER_OK) {
         keyring_free(decoded);
         snapshot_release(held);
@@ -126,7 +128,6 @@ coffer_update(struct coffer *coffer, const void *keyring, size_t keyring_len,
     if (keyring_epoch(coffer->current->keyring) <=
         keyring_epoch(decoded)) { /* another thread may have brought a newer one */
         old = coffer->current;
-        keep_use(coffer, old->codec);
         coffer->current = next;
         next = NULL;
     }
@@ -151,13 +152,19 @@ coffer_epoch(const struct coffer *coffer)
 size_t
 coffer_take_use(struct coffer *coffer, struct coffer_use *use, size_t max)
 {
-    size_t n;
+    size_t n, taken;
 
+    if (coffer == NULL || (use == NULL && max > 0))
+        return 0;
     pthread_mutex_lock(&coffer->lock);
     keep_use(coffer, coffer->current->codec);
     n = coffer->past_count;
-    memcpy(use, coffer->past, (n < max ? n : max) * sizeof *use);
-    coffer->past_count = 0;
+    taken = n < max ? n : max;
+    if (taken > 0) {
+        memcpy(use, coffer->past, taken * sizeof *use);
+        memmove(coffer->past, coffer->past + taken, (n - taken) * sizeof *use);
+        coffer->past_count = n - taken; /* the rest waits for the next call */
+    }
     pthread_mutex_unlock(&coffer->lock);
     return n;
 }

@@ -5,7 +5,8 @@
 #include <time.h>
 
 int
-snapshot_new(struct keyring *keyring, struct snapshot **out, struct coffer_error *err)
+snapshot_new(struct coffer *coffer, struct keyring *keyring, struct snapshot **out,
+             struct coffer_error *err)
 {
     struct snapshot *made = mem_alloc(sizeof *made);
     int rc;
@@ -19,6 +20,7 @@ snapshot_new(struct keyring *keyring, struct snapshot **out, struct coffer_error
         return rc;
     }
     made->keyring = keyring;
+    made->coffer = coffer;
     atomic_init(&made->references, 1);
     *out = made;
     return COFFER_OK;
@@ -41,6 +43,11 @@ snapshot_release(struct snapshot *snapshot)
 {
     if (snapshot == NULL || atomic_fetch_sub(&snapshot->references, 1) != 1)
         return;
+    /* Calls that began before a swap count too: an open under a key that was proven must be seen.
+     */
+    pthread_mutex_lock(&snapshot->coffer->lock);
+    keep_use(snapshot->coffer, snapshot->codec);
+    pthread_mutex_unlock(&snapshot->coffer->lock);
     codec_free(snapshot->codec);
     keyring_free(snapshot->keyring);
     mem_free(snapshot);

@@ -236,12 +236,15 @@ codec_take_use(struct codec *codec, struct coffer_use *out, size_t max)
     size_t n = 0;
 
     pthread_rwlock_rdlock(&codec->lock);
-    for (use = codec->uses; use != NULL; use = use->next, n++) {
-        if (n < max) {
+    for (use = codec->uses; use != NULL; use = use->next) {
+        if (atomic_load(&use->seals) == 0 && atomic_load(&use->opens) == 0)
+            continue;
+        if (n < max) { /* what does not fit stays counted, for the next take */
             out[n].key_id = use->key_id;
             out[n].seals = atomic_exchange(&use->seals, 0);
             out[n].opens = atomic_exchange(&use->opens, 0);
         }
+        n++;
     }
     pthread_rwlock_unlock(&codec->lock);
     return n;
