@@ -67,14 +67,34 @@ make_shadow(struct db *db, const struct db_table *table, const struct db_cell_sp
     return sqlite_exec_buf(db, &sql, err);
 }
 
+/* Asked of the database, not of `table`, which may be from before the last phase. */
+static int
+has_column(struct db *db, const struct db_table *table, const char *name, bool *has,
+           struct coffer_error *err)
+{
+    struct coffer_value params[] = {
+        {.type = COFFER_TEXT, .data = (const uint8_t *)table->name, .len = strlen(table->name)},
+        {.type = COFFER_TEXT, .data = (const uint8_t *)name, .len = strlen(name)},
+    };
+    struct db_result *result = NULL;
+    int rc = sqlite_run(db, "SELECT 1 FROM pragma_table_xinfo($1) WHERE name=$2 COLLATE NOCASE",
+                        params, 2, &result, err);
+
+    *has = rc == COFFER_OK && result->rows > 0;
+    db_result_free(result);
+    return rc;
+}
+
 static int
 add_companion(struct db *db, const struct db_table *table, const struct db_cell_spec *cell,
               struct coffer_error *err)
 {
     struct buf sql;
+    bool has;
+    int rc = has_column(db, table, cell->sealed, &has, err);
 
-    if (db_table_column(table, cell->sealed) != NULL)
-        return COFFER_OK;
+    if (rc != COFFER_OK || has)
+        return rc;
     buf_init(&sql, 4096);
     buf_str(&sql, "ALTER TABLE ");
     sql_ident(&sql, table->name);
@@ -90,11 +110,11 @@ drop_companion(struct db *db, const struct db_table *table, const struct db_cell
 {
     struct db_result *result = NULL;
     struct buf sql;
-    bool empty;
-    int rc;
+    bool empty, has;
+    int rc = has_column(db, table, cell->sealed, &has, err);
 
-    if (db_table_column(table, cell->sealed) == NULL)
-        return COFFER_OK;
+    if (rc != COFFER_OK || !has)
+        return rc;
     buf_init(&sql, 4096);
     buf_str(&sql, "SELECT 1 FROM ");
     sql_ident(&sql, table->name);
@@ -129,11 +149,17 @@ sqlite_phase_apply(struct db *db, const struct db_table *table, const struct db_
 
     if (cell->sealed == NULL)
         return COFFER_OK;
-    if (to == COFFER_OFF)
-        return drop_companion(db, table, cell, err);
-    rc = add_companion(db, table, cell, err);
+    rc = sqlite_begin(db, DB_TXN_WRITE, err); /* nobody fills a companion while it is dropped */
+    if (rc == COFFER_OK && to == COFFER_OFF) {
+        rc = drop_companion(db, table, cell, err);
+    } else if (rc == COFFER_OK) {
+        rc = add_companion(db, table, cell, err);
+        if (rc == COFFER_OK)
+            rc = to == COFFER_SEALED ? drop_shadow(db, table, cell, err)
+                                     : make_shadow(db, table, cell, err);
+    }
     if (rc == COFFER_OK)
-        rc = to == COFFER_SEALED ? drop_shadow(db, table, cell, err)
-                                 : make_shadow(db, table, cell, err);
+        return sqlite_commit(db, err);
+    sqlite_rollback(db);
     return rc;
 }

@@ -15,6 +15,7 @@
  * there. */
 struct slot {
     const char *name;
+    enum sqlite_affinity affinity;
     struct coffer_value now, before;
 };
 
@@ -63,7 +64,9 @@ row_slots(const struct sqlite_walk *w, const struct db_row *row, struct slot *sl
             continue;
         *mask |= (uint64_t)(spec->sealed != NULL ? 3 : 1) << 2 * i;
         if (spec->sealed == NULL) {
-            slots[n] = (struct slot){.name = spec->plain, .before = stored_plain_value(cell)};
+            slots[n] = (struct slot){.name = spec->plain,
+                                     .affinity = w->affinities[i],
+                                     .before = stored_plain_value(cell)};
             if (cell->set_sealed && cell->new_sealed.ptr != NULL)
                 slots[n].now = sealed_value(spec, cell->new_sealed);
             else
@@ -72,7 +75,8 @@ row_slots(const struct sqlite_walk *w, const struct db_row *row, struct slot *sl
             n++;
             continue;
         }
-        slots[n] = (struct slot){.name = spec->plain, .before = stored_plain_value(cell)};
+        slots[n] = (struct slot){
+            .name = spec->plain, .affinity = w->affinities[i], .before = stored_plain_value(cell)};
         if (cell->set_plain)
             sqlite_encode(spec->type, w->affinities[i], &cell->new_plain, texts[i], &slots[n].now);
         else
@@ -170,7 +174,8 @@ write_for(struct sqlite_walk *w, const struct slot *slots, size_t n, uint64_t ma
 /* Is what column `column` of the current row holds what was sent?  Numbers may change class by
  * affinity and mean the same. */
 static bool
-came_back(sqlite3_stmt *stmt, int column, const struct coffer_value *sent)
+came_back(sqlite3_stmt *stmt, int column, enum sqlite_affinity affinity,
+          const struct coffer_value *sent)
 {
     struct coffer_value got;
     char text[64];
@@ -181,6 +186,9 @@ came_back(sqlite3_stmt *stmt, int column, const struct coffer_value *sent)
     if (got.type == sent->type)
         return got.type == COFFER_FLOAT64 ? memcmp(&got.f64, &sent->f64, sizeof got.f64) == 0
                                           : got.i64 == sent->i64;
+    /* A REAL column keeps 5.0 as the integer 5, and RETURNING shows it as it is kept. */
+    if (sent->type == COFFER_FLOAT64 && got.type == COFFER_INT64)
+        return affinity == AFFINITY_REAL && (double)got.i64 == sent->f64;
     if (sent->type == COFFER_TEXT && (got.type == COFFER_INT64 || got.type == COFFER_FLOAT64)) {
         return sqlite_number_text(&got, text) &&
                bytes_equal(bytes_str(text), bytes_of(sent->data, sent->len));
@@ -252,7 +260,7 @@ write_row(struct sqlite_walk *w, struct db_row *row, struct coffer_error *err)
             rc = COFFER_E_MANGLED;
     }
     for (i = 0; rc == COFFER_OK && row->outcome == DB_ROW_DONE && i < n; i++) {
-        if (!came_back(shown, (int)i, &slots[i].now))
+        if (!came_back(shown, (int)i, slots[i].affinity, &slots[i].now))
             rc = COFFER_E_MANGLED;
     }
     sqlite3_reset(write->update);
