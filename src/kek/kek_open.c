@@ -243,3 +243,34 @@ kek_prepare(const char *uri, const struct os *os, bool *made, struct coffer_erro
     secret_free(key);
     return rc;
 }
+
+/* ---- the secret itself, for a library that opens keyrings from bytes ---- */
+
+int
+kek_secret(const char *uri, const struct os *os, kek_prompt prompt, void *prompt_arg, int *kind,
+           struct secret **out, struct coffer_error *err)
+{
+    struct secret *content = NULL;
+    enum scheme scheme;
+    const char *rest;
+    int rc;
+
+    *out = NULL;
+    rc = parse_uri(uri, &scheme, &rest, err);
+    if (rc != COFFER_OK)
+        return rc;
+    *kind = scheme == SCHEME_FILE ? COFFER_KEK_KEY : COFFER_KEK_PASSPHRASE;
+    if (*rest == '\0') {
+        if (prompt == NULL)
+            return error_set(err, COFFER_E_REFUSED,
+                             "there is no terminal to ask for the passphrase: use passphrase:FILE");
+        return prompt(prompt_arg, "Passphrase of the keyring", false, out, err);
+    }
+    rc = os->read_secret(os, rest, SECRET_FILE_MAX, &content, err);
+    if (rc == COFFER_OK)
+        rc = secret_copy(scheme == SCHEME_FILE ? secret_expose(content)
+                                               : first_line(secret_expose(content)),
+                         out, err);
+    secret_free(content);
+    return rc;
+}

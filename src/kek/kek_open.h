@@ -14,6 +14,9 @@ typedef int (*kek_prompt)(void *arg, const char *question, bool confirm, struct 
  * IO, FORMAT (a key file that is not 32 bytes), REFUSED (a file that group or others may read). */
 COFFER_MUST_CHECK int kek_open(const char *uri, const struct os *os, kek_prompt prompt, void *prompt_arg, struct kek **out,
                                struct coffer_error *err);
+/* The secret of a provider by URI, for coffer_new(): `*kind` is an enum coffer_kek_kind.  Errors as kek_open(). */
+COFFER_MUST_CHECK int kek_secret(const char *uri, const struct os *os, kek_prompt prompt, void *prompt_arg, int *kind,
+                                 struct secret **out, struct coffer_error *err);
 /* For `keyring init`: make the key file (32 random bytes, 0600) if it is missing; never overwrites.  `*made` says so. */
 COFFER_MUST_CHECK int kek_prepare(const char *uri, const struct os *os, bool *made, struct coffer_error *err);
 
