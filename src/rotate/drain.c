@@ -130,14 +130,18 @@ drain(struct session *s, struct rotation *rotation, const char *step, struct dra
 {
     enum rotation_step entered = rotation->step;
     struct walk_stats pass;
+    bool own =
+        false; /* this call began the pass, so that it has looked at every row as it is now */
     int rc;
 
     memset(result, 0, sizeof *result);
     rc = estimate_rows(s, rotation, &rotation->total_rows, err);
     /* A drain that was interrupted goes on with its chunks; everything else looks at all rows
      * again. */
-    if (rc == COFFER_OK && (rotation->pass == 0 || strcmp(step, "drain") != 0))
+    if (rc == COFFER_OK && (rotation->pass == 0 || strcmp(step, "drain") != 0)) {
         rc = next_pass(s, rotation, err);
+        own = true;
+    }
     while (rc == COFFER_OK) {
         rc = walk_pass(s, rotation, step, &result->stats, err);
         if (rc == COFFER_E_LOST) {
@@ -156,11 +160,12 @@ drain(struct session *s, struct rotation *rotation, const char *step, struct dra
             break;
         result->passes++;
         rc = pass_totals(s, rotation, rotation->pass, &pass, err);
-        if (rc != COFFER_OK || (pass.rows_done == 0 && pass.rows_moved == 0))
+        if (rc != COFFER_OK || (own && pass.rows_done == 0 && pass.rows_moved == 0))
             break;
         rc = rotation_check(s, rotation, err);
         if (rc == COFFER_OK)
             rc = next_pass(s, rotation, err);
+        own = true;
     }
     if (rc == COFFER_OK)
         rc = in_quarantine(s, rotation, &result->quarantined, err);

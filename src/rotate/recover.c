@@ -114,6 +114,7 @@ bring_back(struct session *s, uint32_t key_id, struct coffer_error *err)
         if (rc == COFFER_OK)
             say(s->env, ROTATE_NOTE, "recover", "key %08x is back from escrow", key_id);
     }
+    key = keyring_key(s->keyring, key_id); /* the keyring was replaced */
     if (rc == COFFER_OK && key->state != KEY_ACTIVE)
         rc = session_change(s, "key.reopen", NULL, change_reopen, &reopen, err);
     return rc;
@@ -140,7 +141,7 @@ bring_back_all(struct session *s, struct coffer_error *err)
         if (rc == COFFER_OK && counts[i].count->plaintext > 0)
             rc = error_set(err, COFFER_E_REFUSED,
                            "%" PRIu64 " cells of a protected column are plaintext in the restored "
-                                      "database: it is from before the "
+                           "database: it is from before the "
                            "protect. Run coffer unprotect on a keyring of that time, or protect it "
                            "under a new keyring",
                            counts[i].count->plaintext);
