@@ -3,10 +3,11 @@
  *
  *     bench_rotate [--db URL] [--rows N] [--columns 1..6] [--rounds N] [--workers N]
  *
- * Two tables with the same sealed rows; each round updates one by plain SQL, 2 000 rows a transaction, to other bytes of the
- * same length, and moves the other to a new key with the worker at full speed.  Prints rows/s of both, the ratio, and the
- * peak memory.  Without --db: an SQLite file in a temporary folder, removed afterwards.  Tables bench_floor and bench_rotate
- * of a database that is given are dropped.
+ * Two tables with the same sealed rows; each round updates one by plain SQL, 2 000 rows a
+ * transaction, to other bytes of the same length, and moves the other to a new key with the worker
+ * at full speed.  Prints rows/s of both, the ratio, and the peak memory.  Without --db: an SQLite
+ * file in a temporary folder, removed afterwards.  Tables bench_floor and bench_rotate of a
+ * database that is given are dropped.
  */
 #include "base/mem.h"
 #include "rotate/internal.h"
@@ -69,18 +70,22 @@ make_table(struct bench *b, const char *name)
     buf_format(&sql, "DROP TABLE IF EXISTS %s", name);
     run(b, buf_cstr(&sql));
     buf_clear(&sql);
-    buf_format(&sql, "CREATE TABLE %s (id bigint PRIMARY KEY NOT NULL", name);
+    buf_format(&sql, "CREATE TABLE %s (id %s PRIMARY KEY NOT NULL", name,
+               b->sqlite ? "INTEGER" : "bigint");
     for (unsigned i = 1; i <= b->columns; i++)
         buf_format(&sql, b->sqlite ? ", c%u text" : ", c%u text, c%u_sealed bytea", i, i);
     buf_str(&sql, ", other text)");
     run(b, buf_cstr(&sql));
     buf_clear(&sql);
-    buf_format(&sql, b->sqlite ? "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<%u) INSERT INTO %s (id, other"
-                               : "WITH n(i) AS (SELECT generate_series(1, %u)) INSERT INTO %s (id, other",
+    buf_format(&sql,
+               b->sqlite ? "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE "
+                           "i<%u) INSERT INTO %s (id, other"
+                         : "WITH n(i) AS (SELECT generate_series(1, %u)) INSERT INTO %s (id, other",
                b->rows, name);
     for (unsigned i = 1; i <= b->columns; i++)
         buf_format(&sql, ", c%u", i);
-    buf_str(&sql, ") SELECT i, 'what else a row holds, ' || i || ', some hundred bytes of names and dates and notes'");
+    buf_str(&sql, ") SELECT i, 'what else a row holds, ' || i || ', some hundred bytes of names "
+                  "and dates and notes'");
     for (unsigned i = 1; i <= b->columns; i++)
         buf_format(&sql, ", 'value %u of row ' || i", i);
     buf_str(&sql, " FROM n");
@@ -120,8 +125,12 @@ helper_main(void *arg)
     struct db_table *table = NULL;
     struct walk_table walk = {.columns = columns, .count = b->columns};
     struct coffer_error err = {0};
-    struct worker worker = {.env = &b->env, .options = &b->options, .database = &database, .rotation = &b->rotation,
-                            .codec = b->codec, .step = "drain"};
+    struct worker worker = {.env = &b->env,
+                            .options = &b->options,
+                            .database = &database,
+                            .rotation = &b->rotation,
+                            .codec = b->codec,
+                            .step = "drain"};
 
     if (db_open(b->url, true, NULL, &database.db, &err) != COFFER_OK ||
         journal_db_new(database.db, &database.rows, &err) != COFFER_OK)
@@ -133,11 +142,14 @@ helper_main(void *arg)
     for (unsigned i = 0; i < b->columns; i++) {
         snprintf(names[i][0], sizeof names[i][0], "c%u", i + 1);
         snprintf(names[i][1], sizeof names[i][1], "c%u_sealed", i + 1);
-        columns[i] = (struct walk_column){
-            .column = &b->column[i],
-            .want = {.cell = {.plain = names[i][0], .sealed = b->sqlite ? NULL : names[i][1], .type = COFFER_TEXT, .sql_type = "text"},
-                     .goal = DB_GOAL_SEAL,
-                     .target_key = b->key}};
+        columns[i] =
+            (struct walk_column){.column = &b->column[i],
+                                 .want = {.cell = {.plain = names[i][0],
+                                                   .sealed = b->sqlite ? NULL : names[i][1],
+                                                   .type = COFFER_TEXT,
+                                                   .sql_type = "text"},
+                                          .goal = DB_GOAL_SEAL,
+                                          .target_key = b->key}};
     }
     walk.table = table;
     if (worker_walk(&worker, &walk, &h->stats, &err) != COFFER_OK)
@@ -159,7 +171,8 @@ walk(struct bench *b, const char *table)
     uint64_t done = 0;
 
     b->rotation.pass++;
-    if (journal_put(&b->database.journal, "rotation", b->rotation.id, bytes_str("{}"), b->rotation.epoch, &err) != COFFER_OK)
+    if (journal_put(&b->database.journal, "rotation", b->rotation.id, bytes_str("{}"),
+                    b->rotation.epoch, &err) != COFFER_OK)
         die("the record", &err);
     b->rotation.epoch++;
     begun = seconds();
@@ -197,7 +210,8 @@ floor_update(struct bench *b, const char *table)
                    i > 1 ? ", " : "", i, i, i);
     buf_str(&sql, " WHERE id>$1 AND id<=$2");
     for (unsigned at = 0; at < b->rows; at += FLOOR_ROWS) {
-        struct coffer_value params[2] = {{.type = COFFER_INT64, .i64 = at}, {.type = COFFER_INT64, .i64 = at + FLOOR_ROWS}};
+        struct coffer_value params[2] = {{.type = COFFER_INT64, .i64 = at},
+                                         {.type = COFFER_INT64, .i64 = at + FLOOR_ROWS}};
 
         if (db_run(b->database.db, buf_cstr(&sql), params, 2, NULL, &err) != COFFER_OK)
             die("the floor", &err);
@@ -215,10 +229,12 @@ setup(struct bench *b)
     struct coffer_error err = {0};
     struct kek *kek = NULL;
 
-    if (kek_key_new(bytes_of(root, 32), &kek, &err) != COFFER_OK || keyring_new(kek, "bench", 1, &b->keyring, &err) != COFFER_OK)
+    if (kek_key_new(bytes_of(root, 32), &kek, &err) != COFFER_OK ||
+        keyring_new(kek, "bench", 1, &b->keyring, &err) != COFFER_OK)
         die("a keyring", &err);
     kek_close(kek);
-    if (uuid_new(&b->database.id, &err) != COFFER_OK || db_open(b->url, true, NULL, &b->database.db, &err) != COFFER_OK)
+    if (uuid_new(&b->database.id, &err) != COFFER_OK ||
+        db_open(b->url, true, NULL, &b->database.db, &err) != COFFER_OK)
         die("connecting", &err);
     b->sqlite = db_engine(b->database.db) == DB_SQLITE;
     if (b->sqlite)
@@ -226,12 +242,18 @@ setup(struct bench *b)
     if (db_catalog_install(b->database.db, &err) != COFFER_OK ||
         journal_db_new(b->database.db, &b->database.rows, &err) != COFFER_OK)
         die("the working tables", &err);
-    b->database.journal = (struct journal){.store = b->database.rows, .keyring = b->keyring, .database = b->database.id};
+    b->database.journal = (struct journal){
+        .store = b->database.rows, .keyring = b->keyring, .database = b->database.id};
     for (unsigned i = 0; i < b->columns; i++) {
         struct keyring_column *c = &b->column[i];
 
-        *c = (struct keyring_column){.type = COFFER_TEXT, .binding = COFFER_BIND_COLUMN, .suite = COFFER_SUITE_XAES, .phase = COFFER_DUAL,
-                                     .table = "bench_rotate", .line = "main", .sql_type = "text"};
+        *c = (struct keyring_column){.type = COFFER_TEXT,
+                                     .binding = COFFER_BIND_COLUMN,
+                                     .suite = COFFER_SUITE_XAES,
+                                     .phase = COFFER_DUAL,
+                                     .table = "bench_rotate",
+                                     .line = "main",
+                                     .sql_type = "text"};
         snprintf(c->name, sizeof c->name, "c%u", i + 1);
         if (uuid_new(&c->id, &err) != COFFER_OK)
             die("an id", &err);
@@ -262,7 +284,8 @@ bench(struct bench *b)
     make_table(b, floor_table);
     make_table(b, rotate_table);
     new_key(b);
-    printf("%s, %u rows, %u columns, %u workers\n", db_engine_name(b->database.db), b->rows, b->columns, b->workers);
+    printf("%s, %u rows, %u columns, %u workers\n", db_engine_name(b->database.db), b->rows,
+           b->columns, b->workers);
     printf("protect (from plaintext): %.0f rows/s\n", walk(b, rotate_table));
     walk(b, floor_table);
     for (unsigned i = 0; i < b->rounds; i++) {
@@ -271,7 +294,8 @@ bench(struct bench *b)
         plain = floor_update(b, floor_table);
         new_key(b);
         rotate = walk(b, rotate_table);
-        printf("round %u: UPDATE %.0f rows/s, rotation %.0f rows/s, ratio %.2f\n", i + 1, plain, rotate, rotate / plain);
+        printf("round %u: UPDATE %.0f rows/s, rotation %.0f rows/s, ratio %.2f\n", i + 1, plain,
+               rotate, rotate / plain);
         sum_floor += 1 / plain;
         sum_rotate += 1 / rotate;
     }
@@ -304,7 +328,8 @@ main(int argc, char **argv)
             argc = 0;
     }
     if (argc % 2 == 0 || b.rows == 0 || b.columns - 1 >= COLUMNS_MAX || b.workers - 1 >= 16) {
-        fprintf(stderr, "usage: bench_rotate [--db URL] [--rows N] [--columns 1..6] [--rounds N] [--workers 1..16]\n");
+        fprintf(stderr, "usage: bench_rotate [--db URL] [--rows N] [--columns 1..6] [--rounds N] "
+                        "[--workers 1..16]\n");
         return 2;
     }
     if (b.url != NULL) {

@@ -106,19 +106,15 @@ struct sqlite_walk {
     const struct db_want *wants;
     size_t count;
     enum sqlite_affinity affinities[32]; /* of the plaintext columns */
-    int64_t schema;                      /* PRAGMA schema_version when `triggers` was read */
-    bool triggers;         /* of others on this table: what was stored must be read again */
-    struct buf condition;  /* which rows need work */
-    sqlite3_stmt *read[4]; /* [after given | until given << 1] */
-    sqlite3_stmt *bound[2], *version;
+    struct buf condition;                /* which rows need work */
+    sqlite3_stmt *read[4];               /* [after given | until given << 1] */
+    sqlite3_stmt *bound[2];
     struct sqlite_write {
         uint64_t mask; /* bit 2i: the plain column of cell i is set; 2i+1: the sealed one */
         sqlite3_stmt *update, *again;
     } writes[8];
     unsigned next_write;
 };
-COFFER_MUST_CHECK int sqlite_walk_schema(struct sqlite_walk *w, struct coffer_error *err);
-void walk_forget_writes(struct sqlite_walk *w);               /* prepared again when next needed */
 void walk_keys(struct buf *sql, const struct sqlite_walk *w); /* "k1, k2" quoted */
 
 #endif

@@ -74,42 +74,8 @@ want_condition(struct buf *sql, const struct db_want *want)
     buf_wipe(&sealed);
 }
 
-/* Triggers may come and go while a table is walked: looked at again when the schema changed. */
-int
-sqlite_walk_schema(struct sqlite_walk *w, struct coffer_error *err)
-{
-    sqlite3_stmt *stmt = w->version;
-    struct buf names;
-    int64_t version;
-    int rc = COFFER_OK;
-
-    if (stmt == NULL)
-        rc = sqlite_prepare(w->walk.db, "PRAGMA schema_version", &w->version, err);
-    if (rc != COFFER_OK)
-        return rc;
-    stmt = w->version;
-    if (sqlite3_step(stmt) != SQLITE_ROW) {
-        rc = sqlite_failed(w->walk.db, err, "reading the schema version");
-        sqlite3_reset(stmt);
-        return rc;
-    }
-    version = sqlite3_column_int64(stmt, 0);
-    sqlite3_reset(stmt);
-    if (version == w->schema)
-        return COFFER_OK;
-    buf_init(&names, 1u << 16);
-    rc = sqlite_trigger_names(w->walk.db, w->table, &names, err);
-    if (rc == COFFER_OK) {
-        walk_forget_writes(w); /* RETURNING, or reading again */
-        w->triggers = names.len > 0 || names.failed != 0;
-        w->schema = version;
-    }
-    buf_wipe(&names);
-    return rc;
-}
-
-void
-walk_forget_writes(struct sqlite_walk *w)
+static void
+forget_writes(struct sqlite_walk *w)
 {
     size_t i;
 
@@ -140,7 +106,6 @@ sqlite_walk_open(struct db *db, const struct db_table *table, const struct db_wa
     w->table = table;
     w->wants = wants;
     w->count = count;
-    w->schema = -1;
     buf_init(&w->condition, 1u << 20);
     for (i = 0; rc == COFFER_OK && i < count; i++) {
         const struct db_column *column = db_table_column(table, wants[i].cell.plain);
@@ -156,8 +121,6 @@ sqlite_walk_open(struct db *db, const struct db_table *table, const struct db_wa
     }
     if (rc == COFFER_OK)
         rc = buf_status(&w->condition, err);
-    if (rc == COFFER_OK)
-        rc = sqlite_walk_schema(w, err);
     if (rc != COFFER_OK) {
         sqlite_walk_close(&w->walk);
         return rc;
@@ -176,8 +139,7 @@ sqlite_walk_close(struct db_walk *walk)
         sqlite3_finalize(w->read[i]);
     for (i = 0; i < 2; i++)
         sqlite3_finalize(w->bound[i]);
-    sqlite3_finalize(w->version);
-    walk_forget_writes(w);
+    forget_writes(w);
     buf_wipe(&w->condition);
     mem_free(w);
 }

@@ -3,9 +3,9 @@
  * read.
  *
  * A row's UPDATE compares the stored value by storage class and bytes, never by the column's
- * collation, and what was stored is compared with what was sent: by RETURNING, or by reading again
- * where the table has triggers of its own, since a trigger may change the row after RETURNING was
- * computed.
+ * collation, and what was stored is read again in the transaction and compared with what was sent.
+ * RETURNING would not do: a trigger may change the row after it was computed; and it is slower,
+ * since SQLite opens a temporary table for each statement that has it.
  */
 #include "db/sqlite/internal.h"
 
@@ -89,7 +89,7 @@ row_slots(const struct sqlite_walk *w, const struct db_row *row, struct slot *sl
     return n;
 }
 
-/* UPDATE t SET c=?1 … WHERE k=? … AND typeof(c)=? AND c IS ? COLLATE BINARY … RETURNING c …;
+/* UPDATE t SET c=?1 … WHERE k=? … AND typeof(c)=? AND c IS ? COLLATE BINARY …;
  * parameters in that order. */
 static int
 prepare_write(struct sqlite_walk *w, const struct slot *slots, size_t n, struct sqlite_write *write,
@@ -131,17 +131,10 @@ prepare_write(struct sqlite_walk *w, const struct slot *slots, size_t n, struct 
         sql_ident(&sql, slots[i].name);
         buf_format(&sql, " IS ?%zu COLLATE BINARY", p++);
     }
-    if (!w->triggers) {
-        buf_str(&sql, " RETURNING ");
-        for (i = 0; i < n; i++) {
-            buf_str(&sql, i > 0 ? ", " : "");
-            sql_ident(&sql, slots[i].name);
-        }
-    }
     rc = buf_status(&sql, err);
     if (rc == COFFER_OK)
         rc = sqlite_prepare(w->walk.db, buf_cstr(&sql), &write->update, err);
-    if (rc == COFFER_OK && w->triggers)
+    if (rc == COFFER_OK)
         rc = sqlite_prepare(w->walk.db, buf_cstr(&again), &write->again, err);
     buf_wipe(&sql);
     buf_wipe(&again);
@@ -247,11 +240,8 @@ write_row(struct sqlite_walk *w, struct db_row *row, struct coffer_error *err)
         return rc;
     }
     shown = write->update;
-    row->outcome =
-        step == SQLITE_ROW || (w->triggers && sqlite3_changes64(handle_of(w->walk.db)) == 1)
-            ? DB_ROW_DONE
-            : DB_ROW_MOVED;
-    if (w->triggers && row->outcome == DB_ROW_DONE) {
+    row->outcome = sqlite3_changes64(handle_of(w->walk.db)) == 1 ? DB_ROW_DONE : DB_ROW_MOVED;
+    if (row->outcome == DB_ROW_DONE) {
         shown = write->again;
         for (i = 0; i < keys; i++)
             sqlite_bind(shown, (int)i + 1, &row->key[i]);
@@ -299,8 +289,6 @@ sqlite_walk_write(struct db_walk *walk, struct db_batch *batch, const struct db_
 
     if (rc == COFFER_OK)
         rc = check_guard(walk->db, guard, err);
-    if (rc == COFFER_OK)
-        rc = sqlite_walk_schema(w, err); /* within the transaction: nobody changes it now */
     for (i = 0; rc == COFFER_OK && i < batch->count; i++)
         rc = write_row(w, &batch->rows[i], err);
     if (rc == COFFER_OK && guard != NULL && guard->rehearse)
