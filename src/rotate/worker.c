@@ -95,10 +95,12 @@ choose_sizes(struct walker *w)
     w->chunks.rows = rows < CHUNK_ROWS_MIN   ? CHUNK_ROWS_MIN
                      : rows > CHUNK_ROWS_MAX ? CHUNK_ROWS_MAX
                                              : rows;
+    if (sqlite) /* nobody to share with; each chunk costs three synced writes */
+        w->chunks.rows = CHUNK_ROWS_MAX;
     /* SQLite has one writer: others wait for the whole of a batch. */
     w->target_ms = sqlite ? (fast ? 100 : 20) : 200;
     w->batch_max = BATCH_ROWS_MAX;
-    w->batch_rows = BATCH_ROWS_START;
+    w->batch_rows = fast ? 5 * BATCH_ROWS_START : BATCH_ROWS_START;
     if (options->batch_rows != 0)
         w->batch_rows = w->batch_max = options->batch_rows;
     if (table->estimate_rows != 0)
