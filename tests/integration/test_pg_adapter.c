@@ -807,11 +807,18 @@ a_lost_connection_is_said_and_leaves_the_data(void **state)
     struct db_want want;
     struct db_walk *walk = open_walk(victim, table, &want, DB_GOAL_SEAL_BESIDE);
     struct db_batch *batch, *none;
+    struct db_count *count = NULL;
+    struct db_mark mark;
     uint8_t sealed[64];
 
     read_and_seal(walk, sealed, &batch);
     assert_int_equal(db_walk_write(walk, batch, &dies, 0, "r", &err), COFFER_E_LOST);
     assert_int_equal(db_walk_read(walk, NULL, NULL, 1, &none, &err), COFFER_E_LOST);
+    assert_int_equal(db_walk_write(walk, batch, NULL, 0, "r", &err), COFFER_E_LOST);
+    assert_int_equal(db_fence_set(victim, table, NULL, 0, &err), COFFER_E_LOST);
+    assert_int_equal(db_count(victim, table, &SSN, &count, &err), COFFER_E_LOST);
+    assert_int_equal(db_mark_now(victim, &mark, &err), COFFER_E_LOST);
+    assert_int_equal(db_commit(victim, &err), COFFER_E_LOST);
     assert_int_equal(db_run(victim, "SELECT 1", NULL, 0, NULL, &err), COFFER_E_LOST);
     assert_int_equal(number(f->db, "SELECT count(*) FROM people WHERE ssn_sealed IS NOT NULL"), 0);
     db_batch_free(batch);
