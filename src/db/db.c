@@ -24,7 +24,7 @@ has_password(const char *url)
     if (authority == NULL)
         return false;
     authority += 3;
-    at = memchr(authority, '@', strcspn(authority, "/?"));
+    at = memrchr(authority, '@', strcspn(authority, "/?"));
     colon = at != NULL ? memchr(authority, ':', (size_t)(at - authority)) : NULL;
     return colon != NULL && colon + 1 < at;
 }
@@ -67,7 +67,8 @@ db_url_display(const char *url, char *out, size_t out_max)
     }
     if (authority != NULL) {
         size_t start = (size_t)(authority + 3 - url), until = start + strcspn(url + start, "/?");
-        const char *at = memchr(url + start, '@', until - start);
+        /* The last one: a password with an @ of its own must not show its end. */
+        const char *at = memrchr(url + start, '@', until - start);
         const char *colon =
             at != NULL ? memchr(url + start, ':', (size_t)(at - url) - start) : NULL;
         size_t end = until + strcspn(url + until, "?");

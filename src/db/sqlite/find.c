@@ -24,7 +24,7 @@ look_at(struct db *db, const char *table, const char *column, struct db_find *fi
 {
     struct db_cell_spec blob = {0}, text = {.text_form = true};
     struct db_result *result = NULL;
-    struct coffer_error ignored = {0};
+    struct coffer_error why = {0};
     struct buf sql, name;
     char hex[9] = "";
     int rc;
@@ -42,13 +42,19 @@ look_at(struct db *db, const char *table, const char *column, struct db_find *fi
     buf_str(&sql, " WHERE (");
     sql_shape(&sql, buf_cstr(&name), &blob);
     buf_format(&sql,
-               " AND hex(substr(%s,2,1)) IN ('01','02') AND hex(substr(%s,4,1)) BETWEEN '01' AND "
-               "'0A') OR ",
-               buf_cstr(&name), buf_cstr(&name));
+               " AND hex(substr(%s,2,1)) IN ('01','02') AND hex(substr(%s,3,1)) < '07' AND "
+               "hex(substr(%s,4,1)) BETWEEN '01' AND '0A') OR ",
+               buf_cstr(&name), buf_cstr(&name), buf_cstr(&name));
     sql_shape(&sql, buf_cstr(&name), &text);
     rc = buf_status(&sql, err);
-    if (rc == COFFER_OK && sqlite_run(db, buf_cstr(&sql), NULL, 0, &result, &ignored) != COFFER_OK)
-        find->unreadable = true; /* a virtual table of a module that is not loaded */
+    if (rc == COFFER_OK)
+        rc = sqlite_run(db, buf_cstr(&sql), NULL, 0, &result, &why);
+    if (rc == COFFER_E_DB) { /* a virtual table of a module that is not loaded */
+        find->unreadable = true;
+        rc = COFFER_OK;
+    } else if (rc != COFFER_OK) {
+        rc = error_set(err, rc, "%s", why.message);
+    }
     if (result != NULL && result->rows == 1) {
         find->count = (uint64_t)result->cells[0].i64;
         if (result->cells[1].len == 8)

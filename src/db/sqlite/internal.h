@@ -9,6 +9,7 @@
 struct sqlite_db {
     struct db db;
     sqlite3 *handle;
+    int busy_ms;
 };
 
 static inline sqlite3 *

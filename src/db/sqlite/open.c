@@ -70,7 +70,7 @@ mark_passed(struct db *db, const struct db_mark *mark, struct coffer_error *err)
     if (rc == COFFER_OK && sqlite3_step(stmt) == SQLITE_ROW)
         busy = sqlite3_column_int(stmt, 0);
     sqlite3_finalize(stmt);
-    sqlite3_busy_timeout(handle_of(db), 5000);
+    sqlite3_busy_timeout(handle_of(db), ((struct sqlite_db *)db)->busy_ms);
     if (rc == COFFER_OK && busy != 0)
         rc = error_set(err, COFFER_E_NOTYET,
                        "a connection still reads a snapshot from before the proof, or is writing");
@@ -91,19 +91,43 @@ load_figures(struct db *db, const struct db_table *table, struct db_load *load,
 }
 
 static int
+rewrite_file(struct db *db, struct coffer_error *err)
+{
+    struct db_result *result = NULL;
+    int rc = sqlite_exec(db, "PRAGMA secure_delete=ON", err);
+    bool busy;
+
+    if (rc == COFFER_OK)
+        rc = sqlite_exec(db, "VACUUM", err);
+    if (rc == COFFER_OK)
+        rc = sqlite_run(db, "PRAGMA wal_checkpoint(TRUNCATE)", NULL, 0, &result, err);
+    busy = rc == COFFER_OK && result->rows == 1 && result->cells[0].i64 != 0;
+    db_result_free(result);
+    if (busy)
+        rc = error_set(err, COFFER_E_CONFLICT,
+                       "the file was rewritten, but its -wal file still holds old pages: another "
+                       "connection reads from it; close it and run the command again");
+    return rc;
+}
+
+static int
 clean(struct db *db, const struct db_table *table, bool scrub, struct coffer_error *err)
 {
+    struct db_result *result = NULL;
     struct buf sql;
-    int rc;
+    bool analyzed;
+    int rc = sqlite_run(db, "SELECT 1 FROM sqlite_schema WHERE name='sqlite_stat1'", NULL, 0,
+                        &result, err);
 
-    buf_init(&sql, 4096);
-    buf_str(&sql, "ANALYZE ");
-    sql_ident(&sql, table->name);
-    rc = sqlite_exec_buf(db, &sql, err); /* samples in sqlite_stat4 held old values */
-    if (rc == COFFER_OK && scrub)
-        rc = sqlite_exec(db, "PRAGMA secure_delete=ON; VACUUM; PRAGMA wal_checkpoint(TRUNCATE)",
-                         err);
-    return rc;
+    analyzed = rc == COFFER_OK && result->rows > 0;
+    db_result_free(result);
+    if (analyzed) { /* samples in sqlite_stat4 held old values; who has no statistics gets none */
+        buf_init(&sql, 4096);
+        buf_str(&sql, "ANALYZE ");
+        sql_ident(&sql, table->name);
+        rc = sqlite_exec_buf(db, &sql, err);
+    }
+    return rc == COFFER_OK && scrub ? rewrite_file(db, err) : rc;
 }
 
 static int
@@ -183,8 +207,8 @@ db_sqlite_open(const char *path, const struct db_options *options, struct db **o
                        sqlite->handle != NULL ? sqlite3_errmsg(sqlite->handle) : "out of memory");
     } else {
         sqlite3_extended_result_codes(sqlite->handle, 1);
-        sqlite3_busy_timeout(sqlite->handle,
-                             (int)(options->busy_ms != 0 ? options->busy_ms : 5000));
+        sqlite->busy_ms = (int)(options->busy_ms != 0 ? options->busy_ms : 5000);
+        sqlite3_busy_timeout(sqlite->handle, sqlite->busy_ms);
         if (sqlite3_exec(sqlite->handle, "SELECT count(*) FROM sqlite_schema", NULL, NULL, NULL) !=
             SQLITE_OK)
             rc = error_set(err, COFFER_E_DB, "%s is no SQLite database, or is damaged: %s", path,
