@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* coffer audit [--verify] */
+#include "cli/commands.h"
+#include "ledger/audit.h"
+
+#define AUDIT_MAX (256u << 20)
+
+static int
+print_entry(void *arg, const struct audit_entry *entry, struct coffer_error *err)
+{
+    const struct cli *cli = arg;
+    char at[32];
+
+    (void)err;
+    if (args_flag(cli->args, "verify"))
+        return COFFER_OK;
+    time_text(entry->at_us, at);
+    if (cli->json)
+        out_json(json_pack("{s:I,s:o,s:s,s:s,s:s}", "seq", (json_int_t)entry->seq, "at", json_time(entry->at_us), "who",
+                           entry->who, "event", entry->event, "details",
+                           entry->details != NULL ? entry->details : ""));
+    else
+        (void)printf("%5llu  %s  %-18s %s  %s\n", (unsigned long long)entry->seq, at, entry->event, entry->who,
+                     entry->details != NULL ? entry->details : "");
+    return COFFER_OK;
+}
+
+static int
+run_audit(struct cli *cli, struct coffer_error *err)
+{
+    struct keyring_store *store = NULL;
+    struct keyring *kr = NULL;
+    uint64_t count = 0;
+    struct buf log;
+    int rc = cli_keyring(cli, &store, &kr, err);
+
+    buf_init(&log, AUDIT_MAX);
+    if (rc == COFFER_OK)
+        rc = store->audit_read(store, &log, err);
+    if (rc == COFFER_OK)
+        rc = audit_verify(buf_view(&log), kr, NULL, print_entry, cli, &count, err);
+    if (rc == COFFER_OK && args_flag(cli->args, "verify") && cli->json)
+        out_json(json_pack("{s:b,s:I}", "valid", 1, "entries", (json_int_t)count));
+    else if (rc == COFFER_OK && args_flag(cli->args, "verify"))
+        (void)printf("Valid: %llu entr%s, each hash and signature holds, and the last is the one the keyring knows.\n",
+                     (unsigned long long)count, count == 1 ? "y" : "ies");
+    buf_wipe(&log);
+    keyring_free(kr);
+    file_store_close(store);
+    return rc;
+}
+
+static const struct arg_option options_audit[] = {
+    {"verify", NULL, "only check every hash, signature and the keyring's mark"}, {NULL, NULL, NULL}};
+const struct command command_audit = {
+    .name = "audit",
+    .synopsis = "[--verify]",
+    .summary = "what was done to keys, by whom",
+    .details = "Every line is checked before it is shown.\n\n  coffer audit\n  coffer audit --verify\n",
+    .options = options_audit,
+    .run = run_audit,
+};

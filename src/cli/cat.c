@@ -1,0 +1,387 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* coffer cat: rows of a table, decrypted, streamed in the order of the primary key. */
+#include "base/mem.h"
+#include "cli/commands.h"
+#include "cli/reader.h"
+#include "field/field.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define CELL_MAX (96u << 20)
+
+struct cat_column {
+    const struct db_column *column;
+    const struct coffer_column *sealed; /* NULL: not protected */
+    struct coffer_column_info info;
+    bool hidden;      /* a companion: shown under its column's own name */
+    size_t companion; /* index + 1 of the companion; 0: in place */
+};
+
+struct cat {
+    struct cli *cli;
+    struct coffer *coffer;
+    const struct db_table *table;
+    struct cat_column *columns;
+    bool json;
+    bool sqlite;
+    struct buf line, value_text, open_space, parts_storage;
+    struct coffer_value parts[DB_KEY_MAX];
+    size_t part_count;
+    uint64_t auth, key, plaintext;
+};
+
+static int
+find_columns(struct cat *c, const uint8_t *database, struct coffer_error *err)
+{
+    for (size_t i = 0; i < c->table->column_count; i++) {
+        struct cat_column *column = &c->columns[i];
+        char name[2 * DB_NAME_MAX + 2];
+        int rc;
+
+        column->column = &c->table->columns[i];
+        (void)snprintf(name, sizeof name, "%s.%s", c->table->name, column->column->name);
+        rc = coffer_column_find(c->coffer, database, name, &column->sealed, err);
+        if (rc != COFFER_OK && rc != COFFER_E_NOTFOUND)
+            return rc;
+        if (rc == COFFER_OK)
+            coffer_column_info(column->sealed, &column->info);
+        else
+            column->sealed = NULL;
+    }
+    for (size_t i = 0; i < c->table->column_count; i++) {
+        struct cat_column *column = &c->columns[i];
+
+        if (column->sealed == NULL || strcmp(column->info.sealed_name, column->info.name) == 0)
+            continue;
+        for (size_t j = 0; j < c->table->column_count; j++) {
+            if (strcmp(c->columns[j].column->name, column->info.sealed_name) == 0) {
+                column->companion = j + 1;
+                c->columns[j].hidden = true;
+            }
+        }
+        if (column->companion == 0 && column->info.phase != COFFER_OFF)
+            return error_set(err, COFFER_E_NOTFOUND, "table %s: the companion %s of %s is not there", c->table->name,
+                             column->info.sealed_name, column->info.name);
+    }
+    return COFFER_OK;
+}
+
+/* Primary key of the row, in declared order. */
+static int
+take_place(struct cat *c, const struct coffer_value *cells, struct coffer_error *err)
+{
+    c->part_count = 0;
+    buf_clear(&c->parts_storage);
+    for (int position = 1; position <= DB_KEY_MAX; position++) {
+        for (size_t i = 0; i < c->table->column_count; i++) {
+            const struct db_column *column = &c->table->columns[i];
+            struct coffer_value raw = cells[i];
+            int rc;
+
+            if (column->key_position != position)
+                continue;
+            if (raw.type == COFFER_TEXT && !c->sqlite &&
+                (strncmp(column->sql_type, "character(", 10) == 0 || strncmp(column->sql_type, "bpchar", 6) == 0)) {
+                while (raw.len > 0 && raw.data[raw.len - 1] == ' ')
+                    raw.len--; /* char(n) padding is no part of the value */
+            }
+            /* SQLite keeps what it was given: a key that is no value of its declared type binds nothing. */
+            rc = reader_value(column->type, &raw, &c->parts_storage, &c->parts[c->part_count], err);
+            if (rc == COFFER_E_NOMEM)
+                return rc;
+            c->part_count++;
+        }
+    }
+    return COFFER_OK;
+}
+
+/* A value as PostgreSQL's text output would write it; nothing for NULL. */
+static int
+put_text(struct cat *c, const struct db_column *column, const struct coffer_value *value, struct coffer_error *err)
+{
+    struct coffer_value shown = *value;
+
+    buf_clear(&c->value_text);
+    if (shown.type == COFFER_INT64 && column->type == COFFER_BOOL && (shown.i64 == 0 || shown.i64 == 1))
+        shown.type = COFFER_BOOL;
+    return value_format(&shown, &c->value_text, err);
+}
+
+static int
+read_cell(struct cat *c, const struct cat_column *column, const struct coffer_value *cells, size_t index,
+          struct coffer_value *value, struct coffer_error *err)
+{
+    const struct coffer_value *own = &cells[index];
+    const struct coffer_value *beside = column->companion != 0 ? &cells[column->companion - 1] : own;
+    struct coffer_stored stored = {0};
+    size_t need;
+
+    if (column->companion != 0) {
+        stored.plain = *own;
+        if (beside->type != COFFER_NULL) {
+            stored.sealed = beside->data;
+            stored.sealed_len = beside->len;
+        }
+    } else if (own->type != COFFER_NULL) {
+        bool may_seal = column->info.text_form ? own->type == COFFER_TEXT : own->type == COFFER_BYTES;
+        bool may_plain = !may_seal || column->info.text_form || column->info.type == COFFER_BYTES;
+
+        if (may_plain)
+            stored.plain = *own;
+        if (may_seal) {
+            stored.sealed = own->data;
+            stored.sealed_len = own->len;
+        }
+    }
+    need = stored.sealed_len > stored.plain.len ? stored.sealed_len : stored.plain.len;
+    buf_clear(&c->open_space);
+    if (need > c->open_space.size) {
+        static const uint8_t nothing[4096];
+
+        for (size_t left = need; left > 0;) {
+            size_t n = left < sizeof nothing ? left : sizeof nothing;
+
+            buf_add(&c->open_space, nothing, n);
+            left -= n;
+        }
+        if (buf_status(&c->open_space, err) != COFFER_OK)
+            return err->status;
+    }
+    return coffer_cell_read(c->coffer, column->sealed, (struct coffer_place){c->parts, c->part_count}, &stored,
+                            c->open_space.ptr, c->open_space.size, value, err);
+}
+
+static const char *
+mark_of(struct cat *c, int status)
+{
+    if (status == COFFER_E_KEY) {
+        c->key++;
+        return "!KEY";
+    }
+    if (status == COFFER_E_PLAINTEXT) {
+        c->plaintext++;
+        return "!PLAINTEXT";
+    }
+    c->auth++;
+    return "!AUTH";
+}
+
+static void
+json_text(struct buf *out, struct bytes text)
+{
+    json_t *string = json_stringn((const char *)text.ptr, text.len);
+    char *dumped = string == NULL ? NULL : json_dumps(string, JSON_ENCODE_ANY);
+
+    buf_str(out, dumped != NULL ? dumped : "null");
+    free(dumped);
+    json_decref(string);
+}
+
+static void
+put_field(struct cat *c, const struct cat_column *column, bool null, int type, bool first)
+{
+    struct bytes text = buf_view(&c->value_text);
+
+    if (!first)
+        buf_u8(&c->line, ',');
+    if (!c->json) {
+        if (!null)
+            csv_field(&c->line, text);
+        return;
+    }
+    json_text(&c->line, bytes_str(column->column->name));
+    buf_u8(&c->line, ':');
+    if (null)
+        buf_str(&c->line, "null");
+    else if (type == COFFER_BOOL)
+        buf_str(&c->line, text.len > 0 && text.ptr[0] == 't' ? "true" : "false");
+    else if (type == COFFER_INT64 && text.len <= 15) /* beyond 2^53 a reader would round it */
+        buf_bytes(&c->line, text);
+    else
+        json_text(&c->line, text);
+}
+
+static int
+print_row(void *arg, const struct coffer_value *cells, size_t count, struct coffer_error *err)
+{
+    struct cat *c = arg;
+    bool first = true;
+    int rc = take_place(c, cells, err);
+
+    (void)count;
+    buf_clear(&c->line);
+    if (c->json)
+        buf_u8(&c->line, '{');
+    for (size_t i = 0; i < c->table->column_count && rc == COFFER_OK; i++) {
+        const struct cat_column *column = &c->columns[i];
+        struct coffer_value value = cells[i];
+        int opened = COFFER_OK;
+
+        if (column->hidden)
+            continue;
+        if (column->sealed != NULL)
+            opened = read_cell(c, column, cells, i, &value, err);
+        if (opened == COFFER_E_NOMEM || opened == COFFER_E_LIMIT)
+            return opened;
+        buf_clear(&c->value_text);
+        if (opened != COFFER_OK) {
+            buf_str(&c->value_text, mark_of(c, opened));
+            value.type = COFFER_TEXT;
+        } else if (value.type != COFFER_NULL) {
+            rc = put_text(c, column->column, &value, err);
+        }
+        put_field(c, column, value.type == COFFER_NULL, value.type, first);
+        first = false;
+    }
+    if (rc != COFFER_OK)
+        return rc;
+    buf_str(&c->line, c->json ? "}\n" : "\n");
+    rc = buf_status(&c->line, err);
+    if (rc == COFFER_OK && fwrite(c->line.ptr, 1, c->line.len, stdout) != c->line.len)
+        rc = error_set(err, COFFER_E_IO, "the output could not be written");
+    if (rc == COFFER_OK && cli_stop)
+        rc = error_set(err, COFFER_E_CANCELLED, "stopped");
+    return rc;
+}
+
+static void
+build_query(const struct cat *c, struct db *db, const char *where, struct buf *sql)
+{
+    const char *dot = c->sqlite ? NULL : strchr(c->table->name, '.');
+    int keys = 0;
+
+    buf_str(sql, "SELECT ");
+    for (size_t i = 0; i < c->table->column_count; i++) {
+        buf_str(sql, i > 0 ? ", " : "");
+        db_quote(db, c->table->columns[i].name, sql);
+    }
+    buf_str(sql, " FROM ");
+    if (dot != NULL) {
+        char schema[DB_NAME_MAX];
+
+        (void)snprintf(schema, sizeof schema, "%.*s", (int)(dot - c->table->name), c->table->name);
+        db_quote(db, schema, sql);
+        buf_u8(sql, '.');
+    }
+    db_quote(db, dot != NULL ? dot + 1 : c->table->name, sql);
+    if (where != NULL)
+        buf_format(sql, " WHERE (%s\n)", where); /* the line end keeps a comment from eating the rest */
+    for (int position = 1; position <= DB_KEY_MAX; position++) {
+        for (size_t i = 0; i < c->table->column_count; i++) {
+            if (c->table->columns[i].key_position == position) {
+                buf_str(sql, keys++ == 0 ? " ORDER BY " : ", ");
+                db_quote(db, c->table->columns[i].name, sql);
+            }
+        }
+    }
+    for (size_t i = 0; keys == 0 && i < c->table->key_count; i++) { /* no primary key: as the worker walks */
+        buf_str(sql, i == 0 ? " ORDER BY " : ", ");
+        if (c->table->key_kind == DB_KEY_ROWID)
+            buf_str(sql, c->table->key[i]);
+        else
+            db_quote(db, c->table->key[i], sql);
+    }
+}
+
+static int
+print_table(struct cat *c, struct db *db, struct coffer_error *err)
+{
+    struct buf sql;
+    bool first = true;
+    int rc;
+
+    buf_init(&sql, 1u << 20);
+    build_query(c, db, args_text(c->cli->args, "where"), &sql);
+    rc = buf_status(&sql, err);
+    for (size_t i = 0; i < c->table->column_count && rc == COFFER_OK && !c->json; i++) {
+        if (c->columns[i].hidden)
+            continue;
+        if (!first)
+            buf_u8(&c->line, ',');
+        csv_field(&c->line, bytes_str(c->columns[i].column->name));
+        first = false;
+    }
+    if (rc == COFFER_OK && !c->json) {
+        buf_u8(&c->line, '\n');
+        (void)fwrite(c->line.ptr, 1, c->line.len, stdout);
+    }
+    if (rc == COFFER_OK)
+        rc = db_stream(db, buf_cstr(&sql), NULL, 0, print_row, c, err);
+    buf_wipe(&sql);
+    if (rc == COFFER_OK && c->auth + c->key + c->plaintext > 0) {
+        (void)fflush(stdout);
+        (void)fprintf(stderr, "coffer: %llu cells did not open: %llu !AUTH, %llu !KEY, %llu !PLAINTEXT\n",
+                      (unsigned long long)(c->auth + c->key + c->plaintext), (unsigned long long)c->auth,
+                      (unsigned long long)c->key, (unsigned long long)c->plaintext);
+        c->cli->exit_code = 1;
+    }
+    return rc;
+}
+
+static int
+run_cat(struct cli *cli, struct coffer_error *err)
+{
+    const char *format = args_text(cli->args, "format");
+    struct cat c = {.cli = cli, .json = cli->json};
+    struct coffer_host *host = NULL;
+    struct db *db = NULL;
+    struct db_table *table = NULL;
+    struct cli_url url;
+    uint8_t database[16];
+    size_t next = 0;
+    int rc = cli_url(cli, &next, &url, err);
+
+    if (rc == COFFER_OK && next + 1 != cli->args->word_count)
+        rc = error_set(err, COFFER_E_MISUSE, "usage: coffer cat %s", cli->command->synopsis);
+    if (rc == COFFER_OK && format != NULL && strcmp(format, "csv") != 0 && strcmp(format, "json") != 0)
+        rc = error_set(err, COFFER_E_MISUSE, "--format %s: csv or json", format);
+    if (rc != COFFER_OK)
+        return rc;
+    c.json = c.json || (format != NULL && strcmp(format, "json") == 0);
+    buf_init(&c.line, CELL_MAX * 2);
+    buf_init(&c.value_text, CELL_MAX * 2);
+    buf_init(&c.open_space, CELL_MAX);
+    buf_init(&c.parts_storage, CELL_MAX);
+    cli_catch_signals();
+    rc = reader_open(cli, &url, &host, database, err);
+    if (rc == COFFER_OK)
+        rc = db_open(url.text, url.allow_password, &(struct db_options){.read_only = true}, &db, err);
+    if (rc == COFFER_OK)
+        rc = db_table_open(db, cli->args->words[next], &table, err);
+    if (rc == COFFER_OK) {
+        c.coffer = coffer_host_coffer(host);
+        c.table = table;
+        c.sqlite = db_engine(db) == DB_SQLITE;
+        c.columns = mem_array(table->column_count, sizeof *c.columns);
+        rc = c.columns == NULL ? error_nomem(err) : find_columns(&c, database, err);
+    }
+    if (rc == COFFER_OK)
+        rc = print_table(&c, db, err);
+    buf_wipe(&c.line);
+    buf_wipe(&c.value_text);
+    buf_wipe(&c.open_space);
+    buf_wipe(&c.parts_storage);
+    mem_free(c.columns);
+    db_table_free(table);
+    db_close(db);
+    coffer_host_close(host);
+    return rc;
+}
+
+static const struct arg_option options_cat[] = {
+    {"where", "CONDITION", "SQL over unprotected columns, given to the database as it is"},
+    {"format", "csv|json", "csv (default) or JSON lines"},
+    {NULL, NULL, NULL}};
+const struct command command_cat = {
+    .name = "cat",
+    .synopsis = "DBURL TABLE [--where CONDITION] [--format csv|json]",
+    .summary = "rows of a table, decrypted",
+    .details = "Rows by primary key, columns in table order.  CSV as PostgreSQL writes it.  A cell that does not\n"
+               "open prints !AUTH or !KEY, plaintext in a sealed column !PLAINTEXT; the exit code is then 1.\n\n"
+               "  coffer cat sqlite:app.db patients --where 'id < 10'\n",
+    .options = options_cat,
+    .more_options = options_url,
+    .words_max = 2,
+    .run = run_cat,
+};

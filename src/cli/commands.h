@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The sub-commands, one file each, and the help made from them. */
+#ifndef COFFER_CLI_COMMANDS_H
+#define COFFER_CLI_COMMANDS_H
+
+#include "cli/cli.h"
+
+extern const struct command command_keyring_init, command_keyring_show, command_keyring_rewrap, command_keyring_export,
+    command_keyring_import;
+extern const struct command command_key_list, command_key_add, command_key_compromised, command_key_why,
+    command_key_destroy;
+extern const struct command command_client_add, command_client_list, command_client_waive;
+extern const struct command command_protect, command_unprotect, command_rotate, command_status, command_prove;
+extern const struct command command_backup_register, command_backup_list, command_backup_expire,
+    command_backup_policy;
+extern const struct command command_audit, command_cat, command_seal, command_open, command_selftest, command_help,
+    command_completion;
+
+void help_overview(FILE *to);
+void help_command(const struct command *command, FILE *to);
+
+#endif
