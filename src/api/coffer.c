@@ -25,11 +25,31 @@ unlock(const void *keyring, size_t keyring_len, int kek_kind, const void *secret
 }
 
 int
+coffer_adopt(struct keyring **keyring, struct coffer **out, struct coffer_error *err)
+{
+    struct coffer *coffer = mem_alloc(sizeof *coffer);
+    int rc;
+
+    *out = NULL;
+    if (coffer == NULL)
+        return error_nomem(err);
+    rc = snapshot_new(coffer, *keyring, &coffer->current, err);
+    if (rc != COFFER_OK) {
+        mem_free(coffer);
+        return rc;
+    }
+    *keyring = NULL;
+    (void)pthread_mutex_init(&coffer->lock, NULL);
+    coffer_confirm(coffer);
+    *out = coffer;
+    return COFFER_OK;
+}
+
+int
 coffer_new(const void *keyring, size_t keyring_len, int kek_kind, const void *secret,
            size_t secret_len, struct coffer **out, struct coffer_error *err)
 {
     struct keyring *decoded = NULL;
-    struct coffer *coffer = NULL;
     int rc;
 
     if (out == NULL)
@@ -40,20 +60,9 @@ coffer_new(const void *keyring, size_t keyring_len, int kek_kind, const void *se
     rc = unlock(keyring, keyring_len, kek_kind, secret, secret_len, &decoded, err);
     if (rc != COFFER_OK)
         return rc;
-    coffer = mem_alloc(sizeof *coffer);
-    if (coffer == NULL)
-        rc = error_nomem(err);
-    else
-        rc = snapshot_new(coffer, decoded, &coffer->current, err);
-    if (rc != COFFER_OK) {
-        keyring_free(decoded);
-        mem_free(coffer);
-        return rc;
-    }
-    (void)pthread_mutex_init(&coffer->lock, NULL);
-    coffer_confirm(coffer);
-    *out = coffer;
-    return COFFER_OK;
+    rc = coffer_adopt(&decoded, out, err);
+    keyring_free(decoded);
+    return rc;
 }
 
 void

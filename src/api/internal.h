@@ -32,6 +32,9 @@ struct coffer {
     atomic_int_fast64_t confirmed_ms; /* CLOCK_BOOTTIME */
 };
 
+/* A handle over a keyring that is decoded already.  Takes it, and leaves NULL, on success. */
+COFFER_MUST_CHECK int coffer_adopt(struct keyring **keyring, struct coffer **out,
+                                   struct coffer_error *err);
 COFFER_MUST_CHECK int snapshot_new(struct coffer *coffer, struct keyring *keyring, struct snapshot **out,
                                    struct coffer_error *err); /* takes it on success */
 struct snapshot *snapshot_hold(struct coffer *coffer);
