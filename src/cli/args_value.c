@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Values of options: durations, numbers, windows, key ids, times. */
+#include "base/bytes.h"
 #include "cli/args.h"
 
 #include <ctype.h>

@@ -16,7 +16,7 @@ print_entry(void *arg, const struct audit_entry *entry, struct coffer_error *err
         return COFFER_OK;
     time_text(entry->at_us, at);
     if (cli->json)
-        out_json(json_pack("{s:I,s:o,s:s,s:s,s:s}", "seq", (json_int_t)entry->seq, "at", json_time(entry->at_us), "who",
+        out_json(json_pack("{s:I,s:o,s:s,s:s,s:s}", "seq", (json_int_t)entry->seq, "at", out_time(entry->at_us), "who",
                            entry->who, "event", entry->event, "details",
                            entry->details != NULL ? entry->details : ""));
     else

@@ -116,7 +116,7 @@ run_register(struct cli *cli, struct coffer_error *err)
         return error_set(err, COFFER_E_LIMIT, "a label has at most %d bytes", KEYRING_NAME_MAX - 1);
     rc = audited(cli, "backup.register", json_pack("{s:s}", "label", change.label), change_register, &change, err);
     if (rc == COFFER_OK && cli->json)
-        out_json(json_pack("{s:o,s:s}", "id", json_uuid(&change.id), "label", change.label));
+        out_json(json_pack("{s:o,s:s}", "id", out_uuid(&change.id), "label", change.label));
     else if (rc == COFFER_OK)
         (void)printf("Backup %s is registered: keys that it needs cannot be destroyed until it expires.\n",
                      change.label);
@@ -184,9 +184,9 @@ run_list(struct cli *cli, struct coffer_error *err)
         time_text(b->end_us, end);
         time_text(b->expired_us, expired);
         table_row(t, (const char *const[]){b->label, name, start, b->end_us == 0 ? "open" : end, expired});
-        json_array_append_new(list, json_pack("{s:o,s:s,s:s,s:o,s:o,s:o}", "id", json_uuid(&b->id), "label", b->label,
-                                              "database", name, "start", json_time(b->start_us), "end",
-                                              json_time(b->end_us), "expired", json_time(b->expired_us)));
+        json_array_append_new(list, json_pack("{s:o,s:s,s:s,s:o,s:o,s:o}", "id", out_uuid(&b->id), "label", b->label,
+                                              "database", name, "start", out_time(b->start_us), "end",
+                                              out_time(b->end_us), "expired", out_time(b->expired_us)));
     }
     if (rc == COFFER_OK && cli->json)
         out_json(json_incref(list));

@@ -324,11 +324,10 @@ run_cat(struct cli *cli, struct coffer_error *err)
 {
     const char *format = args_text(cli->args, "format");
     struct cat c = {.cli = cli, .json = cli->json};
-    struct coffer_host *host = NULL;
+    struct reader reader = {0};
     struct db *db = NULL;
     struct db_table *table = NULL;
     struct cli_url url;
-    uint8_t database[16];
     size_t next = 0;
     int rc = cli_url(cli, &next, &url, err);
 
@@ -344,17 +343,17 @@ run_cat(struct cli *cli, struct coffer_error *err)
     buf_init(&c.open_space, CELL_MAX);
     buf_init(&c.parts_storage, CELL_MAX);
     cli_catch_signals();
-    rc = reader_open(cli, &url, &host, database, err);
+    rc = reader_open(cli, &url, &reader, err);
     if (rc == COFFER_OK)
         rc = db_open(url.text, url.allow_password, &(struct db_options){.read_only = true}, &db, err);
     if (rc == COFFER_OK)
         rc = db_table_open(db, cli->args->words[next], &table, err);
     if (rc == COFFER_OK) {
-        c.coffer = coffer_host_coffer(host);
+        c.coffer = reader.coffer;
         c.table = table;
         c.sqlite = db_engine(db) == DB_SQLITE;
         c.columns = mem_array(table->column_count, sizeof *c.columns);
-        rc = c.columns == NULL ? error_nomem(err) : find_columns(&c, database, err);
+        rc = c.columns == NULL ? error_nomem(err) : find_columns(&c, reader.database->id.b, err);
     }
     if (rc == COFFER_OK)
         rc = print_table(&c, db, err);
@@ -365,7 +364,7 @@ run_cat(struct cli *cli, struct coffer_error *err)
     mem_free(c.columns);
     db_table_free(table);
     db_close(db);
-    coffer_host_close(host);
+    reader_close(&reader);
     return rc;
 }
 

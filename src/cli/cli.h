@@ -74,9 +74,9 @@ void out_json(json_t *value);
 void out_error(const struct cli *cli, const struct coffer_error *err);
 const char *key_hex(uint32_t id, char out[9]);
 void time_text(int64_t us, char out[32]); /* "2026-11-24 06:00:00Z", "-" for 0 */
-json_t *json_time(int64_t us);            /* ISO 8601, or null */
-json_t *json_key(uint32_t id);            /* "8 hex", or null for 0 */
-json_t *json_uuid(const struct uuid *id);
+json_t *out_time(int64_t us);            /* ISO 8601, or null */
+json_t *out_key(uint32_t id);            /* "8 hex", or null for 0 */
+json_t *out_uuid(const struct uuid *id);
 
 /* Short aligned columns.  Cells are copied.  A heading that begins with '>' is set flush right. */
 struct table;

@@ -95,7 +95,7 @@ run_list(struct cli *cli, struct coffer_error *err)
         if (c->waived_epoch != 0)
             (void)snprintf(waived, sizeof waived, "%llu", (unsigned long long)c->waived_epoch);
         table_row(t, (const char *const[]){c->name, declared, waived});
-        json_array_append_new(list, json_pack("{s:s,s:o,s:I}", "client", c->name, "declared", json_time(c->declared_us),
+        json_array_append_new(list, json_pack("{s:s,s:o,s:I}", "client", c->name, "declared", out_time(c->declared_us),
                                               "waived_epoch", (json_int_t)c->waived_epoch));
     }
     if (rc == COFFER_OK && cli->json)

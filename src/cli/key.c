@@ -14,13 +14,13 @@ key_json(const struct keyring *kr, const struct keyring_key *k)
     char fingerprint[65];
 
     for (size_t i = 0; i < k->database_count; i++)
-        json_array_append_new(databases, json_uuid(&k->databases[i]));
+        json_array_append_new(databases, out_uuid(&k->databases[i]));
     hex_encode(bytes_of(k->fingerprint, 32), fingerprint);
     (void)kr;
-    return json_pack("{s:o,s:s,s:s,s:s,s:o,s:i,s:b,s:o,s:s,s:s,s:o}", "id", json_key(k->id), "purpose",
+    return json_pack("{s:o,s:s,s:s,s:s,s:o,s:i,s:b,s:o,s:s,s:s,s:o}", "id", out_key(k->id), "purpose",
                      key_purpose_name(k->purpose), "line", k->line, "state", key_state_name(k->state), "created",
-                     json_time(k->entered_us[0]), "version", (int)k->version, "compromised", (int)k->compromised,
-                     "since", json_time(k->entered_us[k->state]), "made_by", k->made_by, "fingerprint", fingerprint,
+                     out_time(k->entered_us[0]), "version", (int)k->version, "compromised", (int)k->compromised,
+                     "since", out_time(k->entered_us[k->state]), "made_by", k->made_by, "fingerprint", fingerprint,
                      "databases", databases);
 }
 
@@ -103,7 +103,7 @@ run_add(struct cli *cli, struct coffer_error *err)
     if (rc != COFFER_OK)
         return rc;
     if (cli->json)
-        out_json(json_pack("{s:o,s:s,s:s}", "id", json_key(change.id), "line", change.line, "state", "staged"));
+        out_json(json_pack("{s:o,s:s,s:s}", "id", out_key(change.id), "line", change.line, "state", "staged"));
     else
         (void)printf("Key %08x is staged in line %s: everybody can open under it, nobody seals yet.\n",
                      (unsigned)change.id, change.line);
@@ -144,7 +144,7 @@ run_compromised(struct cli *cli, struct coffer_error *err)
     if (rc != COFFER_OK)
         return rc;
     if (cli->json)
-        out_json(json_pack("{s:o,s:b}", "id", json_key(change.id), "compromised", 1));
+        out_json(json_pack("{s:o,s:b}", "id", out_key(change.id), "compromised", 1));
     else
         (void)printf("Key %08x is marked compromised.  Replace it: coffer rotate DATABASE\n", (unsigned)change.id);
     return COFFER_OK;
@@ -171,7 +171,7 @@ print_holder(void *arg, const struct guard_holder *holder, struct coffer_error *
     time_text(holder->until_us, until);
     if (cli->json)
         out_json(json_pack("{s:s,s:s,s:o,s:b}", "kind", holder->kind, "text", holder->text, "until",
-                           json_time(holder->until_us), "waived", (int)holder->waived));
+                           out_time(holder->until_us), "waived", (int)holder->waived));
     else
         (void)printf("  %-9s %s%s%s%s\n", holder->kind, holder->text, holder->until_us != 0 ? "; until " : "",
                      holder->until_us != 0 ? until : "", holder->waived ? " (waived)" : "");
@@ -196,7 +196,7 @@ run_why(struct cli *cli, struct coffer_error *err)
     if (rc == COFFER_OK)
         rc = guard_why(kr, id, cli->os->now_us(cli->os), print_holder, cli, &count, err);
     if (rc == COFFER_OK && cli->json)
-        out_json(json_pack("{s:o,s:I}", "key", json_key(id), "holders", (json_int_t)count));
+        out_json(json_pack("{s:o,s:I}", "key", out_key(id), "holders", (json_int_t)count));
     else if (rc == COFFER_OK && count == 0)
         (void)puts("  nothing; it may be destroyed");
     keyring_free(kr);
@@ -237,7 +237,7 @@ run_destroy(struct cli *cli, struct coffer_error *err)
     else
         rc = rotate_destroy(&env, id, waive, waive_count, err);
     if (rc == COFFER_OK && cli->json)
-        out_json(json_pack("{s:o}", "destroyed", json_key(id)));
+        out_json(json_pack("{s:o}", "destroyed", out_key(id)));
     else if (rc == COFFER_OK)
         (void)printf("Key %08x is destroyed.  Its id and history stay in the keyring.\n", (unsigned)id);
     events_close(&events, &env);

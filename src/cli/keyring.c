@@ -86,7 +86,7 @@ show_json(const struct keyring *kr)
     for (size_t i = 0; i < keyring_database_count(kr); i++) {
         const struct keyring_database *d = keyring_database_at(kr, i);
 
-        json_array_append_new(databases, json_pack("{s:o,s:s,s:s,s:i}", "id", json_uuid(&d->id), "name", d->name,
+        json_array_append_new(databases, json_pack("{s:o,s:s,s:s,s:i}", "id", out_uuid(&d->id), "name", d->name,
                                                    "engine", d->engine, "keep_days", (int)d->keep_days));
     }
     for (size_t i = 0; i < keyring_column_count(kr); i++) {
@@ -94,11 +94,11 @@ show_json(const struct keyring *kr)
 
         if (!c->retired)
             json_array_append_new(
-                columns, json_pack("{s:o,s:o,s:s,s:s,s:s,s:s,s:s}", "id", json_uuid(&c->id), "database",
-                                   json_uuid(&c->database), "table", c->table, "column", c->name, "type",
+                columns, json_pack("{s:o,s:o,s:s,s:s,s:s,s:s,s:s}", "id", out_uuid(&c->id), "database",
+                                   out_uuid(&c->database), "table", c->table, "column", c->name, "type",
                                    coffer_type_name(c->type), "phase", coffer_phase_name(c->phase), "line", c->line));
     }
-    out_json(json_pack("{s:o,s:I,s:s,s:i,s:o,s:o}", "id", json_uuid(&id), "epoch", (json_int_t)keyring_epoch(kr),
+    out_json(json_pack("{s:o,s:I,s:s,s:i,s:o,s:o}", "id", out_uuid(&id), "epoch", (json_int_t)keyring_epoch(kr),
                        "kek", kek_name(keyring_kek_kind(kr)), "keys", (int)keyring_key_count(kr), "databases",
                        databases, "columns", columns));
 }
@@ -286,7 +286,7 @@ run_export(struct cli *cli, struct coffer_error *err)
     if (rc == COFFER_OK)
         rc = cli->os->write_file(cli->os, path, buf_view(&content), 0600, true, err);
     if (rc == COFFER_OK && cli->json)
-        out_json(json_pack("{s:o,s:s}", "exported", json_key(id), "file", path));
+        out_json(json_pack("{s:o,s:s}", "exported", out_key(id), "file", path));
     else if (rc == COFFER_OK)
         (void)printf("Key %08x is in %s, sealed under %s.\n", (unsigned)id, path,
                      uri != NULL ? uri : "this keyring's own KEK");

@@ -69,7 +69,7 @@ time_text(int64_t us, char out[32])
 }
 
 json_t *
-json_time(int64_t us)
+out_time(int64_t us)
 {
     char text[32];
 
@@ -80,7 +80,7 @@ json_time(int64_t us)
 }
 
 json_t *
-json_key(uint32_t id)
+out_key(uint32_t id)
 {
     char hex[9];
 
@@ -88,7 +88,7 @@ json_key(uint32_t id)
 }
 
 json_t *
-json_uuid(const struct uuid *id)
+out_uuid(const struct uuid *id)
 {
     char text[37];
 

@@ -40,7 +40,7 @@ verify(struct cli *cli, const char *path, struct coffer_error *err)
             (void)error_prefix(err, "%s: ", path);
     }
     if (rc == COFFER_OK && cli->json)
-        out_json(json_pack("{s:b,s:o}", "valid", 1, "key", json_key(id)));
+        out_json(json_pack("{s:b,s:o}", "valid", 1, "key", out_key(id)));
     else if (rc == COFFER_OK)
         (void)printf("Valid: signed by this audit key; nothing live was under key %08x.\n", (unsigned)id);
     buf_wipe(&file);
@@ -85,7 +85,7 @@ run_prove(struct cli *cli, struct coffer_error *err)
     if (rc == COFFER_OK && path == NULL)
         (void)fwrite(certificate.ptr, 1, certificate.len, stdout);
     else if (rc == COFFER_OK && cli->json)
-        out_json(json_pack("{s:o,s:s}", "proven", json_key(id), "certificate", path));
+        out_json(json_pack("{s:o,s:s}", "proven", out_key(id), "certificate", path));
     else if (rc == COFFER_OK)
         (void)printf("Proven: nothing live is under key %08x.  The signed certificate is in %s.\n", (unsigned)id, path);
     buf_wipe(&certificate);

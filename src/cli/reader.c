@@ -1,32 +1,69 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "api/internal.h"
 #include "cli/reader.h"
 #include "field/field.h"
 
 #include <string.h>
 
 int
-reader_open(struct cli *cli, const struct cli_url *url, struct coffer_host **host, uint8_t database[16],
-            struct coffer_error *err)
+reader_open(struct cli *cli, const struct cli_url *url, struct reader *out, struct coffer_error *err)
 {
-    struct host_settings settings;
-    struct coffer_host_options options = {0};
-    char client[64];
-    int rc = cli_settings(cli, &settings, err);
+    struct keyring *taken = NULL;
+    int rc;
 
-    *host = NULL;
+    *out = (struct reader){.cli = cli};
+    rc = cli_settings(cli, &out->settings, err);
+    if (rc == COFFER_OK) /* before the load: a change in between is seen by the next refresh */
+        rc = cli->os->stamp_file(cli->os, out->settings.keyring, &out->stamp, err);
+    if (rc == COFFER_OK)
+        rc = cli_keyring(cli, &out->store, &out->keyring, err);
+    if (rc == COFFER_OK)
+        rc = host_database_open(out->keyring, url->text, url->allow_password, &(struct db_options){.read_only = true},
+                                &out->database, err);
+    if (rc == COFFER_OK && !out->database->registered)
+        rc = error_set(err, COFFER_E_NOTFOUND, "the keyring holds nothing of database %s; protect a column first",
+                       out->database->name);
+    if (rc == COFFER_OK)
+        rc = keyring_clone(out->keyring, &taken, err);
+    if (rc == COFFER_OK)
+        rc = coffer_adopt(&taken, &out->coffer, err);
+    keyring_free(taken);
+    if (rc != COFFER_OK)
+        reader_close(out);
+    return rc;
+}
+
+void
+reader_close(struct reader *reader)
+{
+    coffer_free(reader->coffer);
+    host_database_close(reader->database);
+    keyring_free(reader->keyring);
+    file_store_close(reader->store);
+    *reader = (struct reader){0};
+}
+
+int
+reader_refresh(struct reader *reader, struct coffer_error *err)
+{
+    const struct os *os = reader->cli->os;
+    uint64_t stamp = 0;
+    struct buf file;
+    int rc = os->stamp_file(os, reader->settings.keyring, &stamp, err);
+
     if (rc != COFFER_OK)
         return rc;
-    (void)snprintf(client, sizeof client, "coffer-%s", cli->command->name);
-    options.keyring = settings.keyring;
-    options.kek = settings.kek;
-    options.client = client;
-    rc = coffer_host_open(&options, host, err);
-    if (rc == COFFER_OK)
-        rc = coffer_host_attach(*host, url->text, database, err);
-    if (rc != COFFER_OK) {
-        coffer_host_close(*host);
-        *host = NULL;
+    if (stamp == reader->stamp) {
+        coffer_confirm(reader->coffer);
+        return COFFER_OK;
     }
+    buf_init(&file, KEYRING_FILE_MAX);
+    rc = os->read_file(os, reader->settings.keyring, KEYRING_FILE_MAX, &file, err);
+    if (rc == COFFER_OK)
+        rc = coffer_update(reader->coffer, file.ptr, file.len, err);
+    if (rc == COFFER_OK)
+        reader->stamp = stamp;
+    buf_wipe(&file);
     return rc;
 }
 

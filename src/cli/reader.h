@@ -1,14 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The host, and values between text, JSON and cells, for cat, seal and open. */
+/* A keyring in use with one database, for cat, seal and open; and values out of what an engine or a person gave.
+ *
+ * The file is looked at again whenever reader_refresh() is called, so that a long stream never seals under a key that has
+ * been replaced: it needs no heartbeat, since between two lines it holds no keyring at all that could be old.
+ */
 #ifndef COFFER_CLI_READER_H
 #define COFFER_CLI_READER_H
 
 #include "cli/cli.h"
-#include "coffer_host.h"
 
-/* Open the host by the common options, named "coffer-<command>" in heartbeats, and attach to the database. */
-COFFER_MUST_CHECK int reader_open(struct cli *cli, const struct cli_url *url, struct coffer_host **host,
-                                  uint8_t database[16], struct coffer_error *err);
+struct reader {
+    struct cli *cli;
+    struct host_settings settings;
+    struct keyring_store *store;
+    struct keyring *keyring; /* as it was at the beginning; the database's record borrows it */
+    struct host_database *database;
+    struct coffer *coffer;
+    uint64_t stamp;
+};
+COFFER_MUST_CHECK int reader_open(struct cli *cli, const struct cli_url *url, struct reader *out,
+                                  struct coffer_error *err);
+void reader_close(struct reader *reader);
+/* The newest keyring is in use, confirmed, when this returns COFFER_OK.  ROLLBACK, IO, … */
+COFFER_MUST_CHECK int reader_refresh(struct reader *reader, struct coffer_error *err);
 /* A key part or value of type `type` out of what the engine gave or a person wrote.  `storage` keeps what it borrows. */
 COFFER_MUST_CHECK int reader_value(int type, const struct coffer_value *raw, struct buf *storage,
                                    struct coffer_value *out, struct coffer_error *err);

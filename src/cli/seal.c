@@ -12,8 +12,8 @@
 
 struct sealer {
     struct cli *cli;
+    struct reader reader;
     struct coffer *coffer;
-    uint8_t database[16];
     bool open; /* the other way */
     struct buf storage, parts_storage, text;
     struct coffer_value parts[DB_KEY_MAX];
@@ -218,6 +218,7 @@ stream_line(struct sealer *s, const char *line, size_t len, json_t **answer, str
     buf_clear(&s->storage);
     buf_clear(&s->text);
     buf_clear(&s->parts_storage);
+    *answer = NULL;
     column_name = json_string_value(json_object_get(in, "column"));
     if (!json_is_object(in))
         rc = error_set(err, COFFER_E_FORMAT, "not one JSON object in the line: %s", in == NULL ? where.text : "another kind");
@@ -226,7 +227,9 @@ stream_line(struct sealer *s, const char *line, size_t len, json_t **answer, str
     else if (value == NULL)
         rc = error_set(err, COFFER_E_FORMAT, "\"%s\" is missing", s->open ? "sealed" : "value");
     else
-        rc = coffer_column_find(s->coffer, s->database, column_name, &column, err);
+        rc = reader_refresh(&s->reader, err);
+    if (rc == COFFER_OK)
+        rc = coffer_column_find(s->coffer, s->reader.database->id.b, column_name, &column, err);
     if (rc == COFFER_OK)
         rc = json_place(s, json_object_get(in, "row"), &place, err);
     if (rc == COFFER_OK && json_is_null(value)) {
@@ -358,7 +361,7 @@ run_single(struct sealer *s, size_t next, struct coffer_error *err)
     if (name == NULL)
         return error_set(err, COFFER_E_MISUSE, "%s needs --column TABLE.COLUMN (or --stream)", s->cli->command->name);
     buf_init(&input, VALUE_MAX);
-    rc = coffer_column_find(s->coffer, s->database, name, &column, err);
+    rc = coffer_column_find(s->coffer, s->reader.database->id.b, name, &column, err);
     if (rc == COFFER_OK) {
         coffer_column_info(column, &info);
         rc = take_row(s, &info, args_text(s->cli->args, "row"), &place, err);
@@ -386,7 +389,6 @@ static int
 run(struct cli *cli, bool open, struct coffer_error *err)
 {
     struct sealer s = {.cli = cli, .open = open};
-    struct coffer_host *host = NULL;
     struct cli_url url;
     size_t next = 0;
     int rc = cli_url(cli, &next, &url, err);
@@ -402,15 +404,15 @@ run(struct cli *cli, bool open, struct coffer_error *err)
     cli_catch_signals();
     rc = buf_status(&s.parts_storage, err);
     if (rc == COFFER_OK)
-        rc = reader_open(cli, &url, &host, s.database, err);
+        rc = reader_open(cli, &url, &s.reader, err);
     if (rc == COFFER_OK) {
-        s.coffer = coffer_host_coffer(host);
+        s.coffer = s.reader.coffer;
         rc = args_flag(cli->args, "stream") ? run_stream(&s) : run_single(&s, next, err);
     }
     buf_wipe(&s.storage);
     buf_wipe(&s.text);
     buf_wipe(&s.parts_storage);
-    coffer_host_close(host);
+    reader_close(&s.reader);
     return rc;
 }
 

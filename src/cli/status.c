@@ -27,9 +27,9 @@ static json_t *
 open_json(const struct rotate_open *o)
 {
     return json_pack("{s:s,s:s,s:s,s:s,s:o,s:o,s:b,s:b,s:I,s:I,s:o,s:s}", "id", o->id, "kind", o->kind, "step",
-                     o->step, "line", o->line, "from", json_key(o->from_key), "to", json_key(o->to_key), "paused",
+                     o->step, "line", o->line, "from", out_key(o->from_key), "to", out_key(o->to_key), "paused",
                      (int)o->paused, "aborting", (int)o->aborting, "done", (json_int_t)o->done, "total",
-                     (json_int_t)o->total, "started", json_time(o->started_us), "waiting", o->waiting);
+                     (json_int_t)o->total, "started", out_time(o->started_us), "waiting", o->waiting);
 }
 
 static void
@@ -44,7 +44,7 @@ print_json(const struct rotate_status *s)
     for (size_t i = 0; i < s->client_count; i++)
         json_array_append_new(clients, json_pack("{s:s,s:s,s:I,s:o}", "client", s->clients[i].client, "role",
                                                  s->clients[i].role, "epoch", (json_int_t)s->clients[i].epoch, "seen",
-                                                 json_time(s->clients[i].at_us)));
+                                                 out_time(s->clients[i].at_us)));
     out_json(json_pack("{s:o,s:o,s:o,s:I,s:I,s:b}", "columns", columns, "rotations", rotations, "clients", clients,
                        "epoch", (json_int_t)keyring_epoch(s->keyring), "tampered", (json_int_t)s->tampered,
                        "memory_locked", (int)secret_locked()));
