@@ -11,6 +11,7 @@
 #include "kek/kek_open.h"
 
 #include <sqlite3ext.h>
+#include <stdio.h>
 #include <string.h>
 SQLITE_EXTENSION_INIT1
 
