@@ -69,7 +69,7 @@ is_option(const char *word)
 }
 
 size_t
-args_words(int argc, char **argv, const struct arg_option *const *tables, const char **words, size_t max)
+args_words(int argc, const char *const *argv, const struct arg_option *const *tables, const char **words, size_t max)
 {
     size_t count = 0;
     bool options = true;
@@ -94,7 +94,7 @@ args_words(int argc, char **argv, const struct arg_option *const *tables, const 
 
 /* `*i` stands on an option; moves it onto the option's value if that is a word of its own. */
 static int
-take_option(int argc, char **argv, int *i, const struct arg_option *const *tables, struct args *out,
+take_option(int argc, const char *const *argv, int *i, const struct arg_option *const *tables, struct args *out,
             struct coffer_error *err)
 {
     const char *word = argv[*i];
@@ -136,7 +136,7 @@ take_option(int argc, char **argv, int *i, const struct arg_option *const *table
 }
 
 int
-args_parse(int argc, char **argv, size_t skip, const struct arg_option *const *tables, struct args *out,
+args_parse(int argc, const char *const *argv, size_t skip, const struct arg_option *const *tables, struct args *out,
            struct coffer_error *err)
 {
     bool options = true;

@@ -32,11 +32,11 @@ struct args {
 
 /* The words of argv[1…] that are no option and no option's value, at most `max`: to find the command by.
  * `tables` are all option tables, NULL at the end. */
-size_t args_words(int argc, char **argv, const struct arg_option *const *tables, const char **words,
+size_t args_words(int argc, const char *const *argv, const struct arg_option *const *tables, const char **words,
                   size_t max);
 /* Parse argv[1…], leaving out the first `skip` words.  `tables` are those of this command.  MISUSE: an unknown option (with
  * the nearest), a missing value, a value for a flag, too many words. */
-COFFER_MUST_CHECK int args_parse(int argc, char **argv, size_t skip,
+COFFER_MUST_CHECK int args_parse(int argc, const char *const *argv, size_t skip,
                                  const struct arg_option *const *tables, struct args *out,
                                  struct coffer_error *err);
 bool args_flag(const struct args *args, const char *name);

@@ -69,7 +69,7 @@ unknown_command(const char *const *words, size_t count, struct coffer_error *err
 }
 
 static int
-run(struct cli *cli, struct args *args, int argc, char **argv, struct coffer_error *err)
+run(struct cli *cli, struct args *args, int argc, const char *const *argv, struct coffer_error *err)
 {
     const struct arg_option **all;
     const struct arg_option *own[4] = {options_common};
@@ -140,7 +140,7 @@ main(int argc, char **argv)
     find_who(cli.who);
     for (int i = 1; i < argc; i++) /* known before parsing, so that a mistake in an option is told in JSON too */
         cli.json = cli.json || strcmp(argv[i], "--json") == 0;
-    rc = run(&cli, &args, argc, argv, &err);
+    rc = run(&cli, &args, argc, (const char *const *)argv, &err);
     if (rc != COFFER_OK)
         out_error(&cli, &err);
     if (fflush(stdout) != 0 || ferror(stdout)) {

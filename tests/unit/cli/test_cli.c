@@ -11,8 +11,8 @@ static const struct arg_option some_options[] = {
 static const struct arg_option *const tables[] = {some_options, NULL};
 
 #define PARSE(args, err, ...)                                                                      \
-    args_parse((int)(sizeof((char *[]){"coffer", __VA_ARGS__}) / sizeof(char *)),                  \
-               (char *[]){"coffer", __VA_ARGS__}, 1, tables, args, err)
+    args_parse((int)(sizeof((const char *[]){"coffer", __VA_ARGS__}) / sizeof(char *)),                  \
+               (const char *[]){"coffer", __VA_ARGS__}, 1, tables, args, err)
 
 static void
 options_stand_before_and_after_words(void **state)
@@ -45,7 +45,7 @@ static void
 the_command_is_found_behind_options(void **state)
 {
     const char *words[2];
-    char *argv[] = {"coffer", "--kek", "key", "--json", "key", "list"};
+    const char *argv[] = {"coffer", "--kek", "key", "--json", "key", "list"};
     (void)state;
 
     assert_int_equal(args_words(6, argv, tables, words, 2), 2);
