@@ -4,41 +4,40 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define ROUNDS_MAX 64
 
 static bool json;
 
 static double
-seconds(void)
+seconds(clockid_t clock)
 {
     struct timespec now;
 
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    (void)clock_gettime(clock, &now);
     return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
 static double
-rate(const struct bench_contestant *c, uint64_t times)
+rate(const struct bench_contestant *c, uint64_t times, clockid_t clock)
 {
-    double start = seconds();
+    double start = seconds(clock);
 
     c->run(c->ctx, times);
-    return (double)times / (seconds() - start);
+    return (double)times / (seconds(clock) - start);
 }
 
 /* How many times make a round of `round_ms`; warms caches on the way. */
 static uint64_t
-times_for(const struct bench_contestant *c, unsigned round_ms)
+times_for(const struct bench_contestant *c, unsigned round_ms, clockid_t clock)
 {
     uint64_t times = 16;
 
     for (;;) {
-        double start = seconds(), took;
+        double start = seconds(clock), took;
 
         c->run(c->ctx, times);
-        took = seconds() - start;
+        took = seconds(clock) - start;
         if (took * 1000 >= round_ms / 4.0)
             return (uint64_t)((double)times * round_ms / (took * 1000)) + 1;
         times *= 4;
@@ -54,7 +53,8 @@ ascending(const void *a, const void *b)
 }
 
 void
-bench_race(struct bench_contestant *contestants, size_t count, unsigned rounds, unsigned round_ms)
+bench_race(struct bench_contestant *contestants, size_t count, unsigned rounds, unsigned round_ms,
+           clockid_t clock)
 {
     double(*rates)[ROUNDS_MAX] = calloc(count, sizeof *rates);
     uint64_t *times = calloc(count, sizeof *times);
@@ -64,10 +64,10 @@ bench_race(struct bench_contestant *contestants, size_t count, unsigned rounds, 
     if (rounds > ROUNDS_MAX)
         rounds = ROUNDS_MAX;
     for (size_t i = 0; i < count; i++)
-        times[i] = times_for(&contestants[i], round_ms);
+        times[i] = times_for(&contestants[i], round_ms, clock);
     for (unsigned round = 0; round < rounds; round++)
         for (size_t i = 0; i < count; i++)
-            rates[i][round] = rate(&contestants[i], times[i]);
+            rates[i][round] = rate(&contestants[i], times[i], clock);
     for (size_t i = 0; i < count; i++) {
         qsort(rates[i], rounds, sizeof rates[i][0], ascending);
         contestants[i].slowest = rates[i][0];

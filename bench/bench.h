@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 struct bench_contestant {
     const char *name;
@@ -21,9 +22,11 @@ struct bench_contestant {
     double slowest, fastest;
 };
 
-/* Race `count` contestants: `rounds` (at most 64) turns each of about `round_ms`. */
+/* Race `count` contestants: `rounds` (at most 64) turns each of about `round_ms`, by the wall clock
+ * (CLOCK_MONOTONIC), or by this thread's processor time (CLOCK_THREAD_CPUTIME_ID) where nothing
+ * waits, so that other programs matter less. */
 void bench_race(struct bench_contestant *contestants, size_t count, unsigned rounds,
-                unsigned round_ms);
+                unsigned round_ms, clockid_t clock);
 
 /* One line for a goal: name, rate, ratio to the floor, and whether `ratio_min` (and `rate_min`, 0:
  * none) hold.  Returns if so. */
