@@ -185,7 +185,7 @@ serve(void *arg)
 
     while (!atomic_load(&w->shared->stop)) {
         uint64_t dice = next(&w->state);
-        int probe = (int)(dice >> 8) % PROBES;
+        int probe = (int)((dice >> 8) % PROBES);
         long own = (long)probe * w->shared->threads + w->number + 1;
         int64_t began = now_us();
         int rc;
