@@ -370,15 +370,17 @@ run_cat(struct cli *cli, struct coffer_error *err)
 
 static const struct arg_option options_cat[] = {
     {"where", "CONDITION", "SQL over unprotected columns, given to the database as it is"},
+    {"escrow", NULL, "use escrowed keys too, in memory only: to read a restored backup; written to the audit log"},
     {"format", "csv|json", "csv (default) or JSON lines"},
     {NULL, NULL, NULL}};
 const struct command command_cat = {
     .name = "cat",
-    .synopsis = "DBURL TABLE [--where CONDITION] [--format csv|json]",
+    .synopsis = "DBURL TABLE [--where CONDITION] [--format csv|json] [--escrow]",
     .summary = "rows of a table, decrypted",
     .details = "Rows by primary key, columns in table order.  CSV as PostgreSQL writes it.  A cell that does not\n"
                "open prints !AUTH or !KEY, plaintext in a sealed column !PLAINTEXT; the exit code is then 1.\n\n"
-               "  coffer cat sqlite:app.db patients --where 'id < 10'\n",
+               "  coffer cat sqlite:app.db patients --where 'id < 10'\n"
+               "  coffer cat sqlite:restored.db patients --escrow\n",
     .options = options_cat,
     .more_options = options_url,
     .words_max = 2,
