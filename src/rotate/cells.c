@@ -284,6 +284,13 @@ cell_plain(struct work *w, struct coffer_error *err)
     return COFFER_OK;
 }
 
+/* In a sealed column plaintext is no data: to seal it would make what anybody could write there look like the application's. */
+static bool
+planted(const struct work *w)
+{
+    return w->column->column->phase == COFFER_SEALED && w->has_plain && !w->has_sealed;
+}
+
 static int
 cell_work(struct work *w, struct coffer_error *err)
 {
@@ -297,6 +304,8 @@ cell_work(struct work *w, struct coffer_error *err)
     }
     if (!w->has_plain && !w->has_sealed)
         return COFFER_OK;
+    if ((goal == DB_GOAL_SEAL || goal == DB_GOAL_SEAL_BESIDE) && planted(w))
+        return refuse(w, "plaintext in a sealed column, written around Coffer");
     rc = in_place(w) ? read_in_place(w, err) : read_companion(w, err);
     if (rc != COFFER_OK || w->reason[0] != '\0')
         return rc;

@@ -35,9 +35,7 @@ look_at_beat(void *arg, const struct heartbeat *beat, struct coffer_error *err)
         return COFFER_OK;
     gate->live++;
     if (beat->epoch < gate->epoch) {
-        buf_format(&gate->names, "%s%s (epoch %llu, seen %llds ago)", gate->waiting++ ? ", " : "",
-                   beat->client, (unsigned long long)beat->epoch,
-                   (long long)((gate->now_us - beat->at_us) / 1000000));
+        buf_format(&gate->names, "%s%s (at %llu)", gate->waiting++ ? ", " : "", beat->client, (unsigned long long)beat->epoch);
     }
     return COFFER_OK;
 }
@@ -65,7 +63,7 @@ gate_check(struct session *s, uint64_t epoch, size_t *live, struct coffer_error 
         *live = gate.live + declared;
     if (rc == COFFER_OK && gate.waiting > 0)
         rc = error_set(err, COFFER_E_NOTYET,
-                       "waiting for %zu client%s to show keyring epoch %llu: %.300s", gate.waiting,
+                       "%zu client%s must show keyring epoch %llu first: %.300s", gate.waiting,
                        gate.waiting == 1 ? "" : "s", (unsigned long long)epoch,
                        buf_cstr(&gate.names));
     mem_free(gate.shown);
@@ -117,8 +115,8 @@ gate_wait(struct session *s, struct rotation *rotation, uint64_t epoch, const ch
             return COFFER_OK;
         if (rc != COFFER_E_NOTYET || s->options->no_wait)
             return error_set(err, rc, "%s", reason.message);
-        /* Ages in the text change every second; say it again only every five. */
-        if (polls++ % 25 == 0 && strcmp(last, reason.message) != 0) {
+        polls++;
+        if (strcmp(last, reason.message) != 0) {
             strcpy(last, reason.message);
             say(s->env, ROTATE_WAIT, what, "%s", reason.message);
         }

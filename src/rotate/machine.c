@@ -577,6 +577,15 @@ forget_chunks(struct session *s, const struct rotation *r, struct coffer_error *
     return db_run(s->database->db, sql, &prefix, 1, NULL, err);
 }
 
+static void
+say_step(struct session *s, const struct rotation *r)
+{
+    if (r->to_key == 0)
+        say(s->env, ROTATE_STEP, rotation_step_name(r->step), "line %s: a key to follow %08x", r->line, r->from_key);
+    else
+        say(s->env, ROTATE_STEP, rotation_step_name(r->step), "line %s: %08x to %08x", r->line, r->from_key, r->to_key);
+}
+
 int
 machine_run(struct session *s, struct rotation *r, struct coffer_error *err)
 {
@@ -587,8 +596,7 @@ machine_run(struct session *s, struct rotation *r, struct coffer_error *err)
     while (rc == COFFER_OK && r->step < STEP_DONE) {
         rc = rotation_check(s, r, err);
         if (rc == COFFER_OK && r->step != shown)
-            say(s->env, ROTATE_STEP, rotation_step_name(r->step), "line %s: %08x to %08x", r->line,
-                r->from_key, r->to_key);
+            say_step(s, r);
         shown = r->step;
         if (rc == COFFER_OK)
             rc = run_step(s, r, err);

@@ -193,15 +193,30 @@ clean_tables(struct session *s, const struct rotation *r, struct coffer_error *e
     return rc;
 }
 
+static bool
+has_companions(struct session *s, const struct rotation *r)
+{
+    size_t i;
+
+    for (i = 0; i < r->column_count; i++) {
+        const struct keyring_column *column = keyring_column_by_id(s->keyring, &r->columns[i]);
+
+        if (column != NULL && column->companion[0] != '\0')
+            return true;
+    }
+    return false;
+}
+
 static int
 go_through_phases(struct session *s, struct rotation *r, struct coffer_error *err)
 {
     int rc = phase_step(s, r, COFFER_OFF, COFFER_SHADOW, true, err);
 
-    if (rc == COFFER_OK)
+    if (rc == COFFER_OK && has_companions(s, r)) { /* in place, shadow only teaches clients to read both */
         rc = plan_rehearse(s, r, err);
-    if (rc == COFFER_OK)
-        rc = drain_and_say(s, r, "shadow", err);
+        if (rc == COFFER_OK)
+            rc = drain_and_say(s, r, "shadow", err);
+    }
     if (rc != COFFER_OK || s->options->shadow_only)
         return rc;
     rc = unaware(s, r, err);

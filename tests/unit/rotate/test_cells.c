@@ -31,6 +31,7 @@ enum want_sealed {
 #define DUAL (1 << COFFER_DUAL)
 #define SEALED_PHASE (1 << COFFER_SEALED)
 #define ANY (OFF | SHADOW | DUAL | SEALED_PHASE)
+#define UNSEALED (OFF | SHADOW | DUAL)
 #define SEALING (1 << DB_GOAL_SEAL_BESIDE | 1 << DB_GOAL_SEAL)
 #define ALL_GOALS (SEALING | 1 << DB_GOAL_PLAIN_BESIDE | 1 << DB_GOAL_PLAIN)
 
@@ -50,9 +51,9 @@ static const struct row_of_table TABLE[] = {
     {ALL_GOALS, ANY, false, NOTHING, NO_ENVELOPE, false, KEEP_PLAIN, KEEP_SEALED},
 
     /* ---- companion, sealing ---- */
-    {1 << DB_GOAL_SEAL_BESIDE, ANY, true, VALUE, NO_ENVELOPE, false, KEEP_PLAIN, FRESH},
-    {1 << DB_GOAL_SEAL, ANY, true, VALUE, NO_ENVELOPE, false, NULL_PLAIN, FRESH},
-    {1 << DB_GOAL_SEAL, ANY, true, EMPTY, NO_ENVELOPE, false, NULL_PLAIN, FRESH_EMPTY},
+    {1 << DB_GOAL_SEAL_BESIDE, UNSEALED, true, VALUE, NO_ENVELOPE, false, KEEP_PLAIN, FRESH},
+    {1 << DB_GOAL_SEAL, UNSEALED, true, VALUE, NO_ENVELOPE, false, NULL_PLAIN, FRESH},
+    {1 << DB_GOAL_SEAL, UNSEALED, true, EMPTY, NO_ENVELOPE, false, NULL_PLAIN, FRESH_EMPTY},
     {SEALING, ANY, true, NOTHING, OLD, false, KEEP_PLAIN, FRESH},
     {SEALING, ANY, true, NOTHING, NEW, false, KEEP_PLAIN, KEEP_SEALED},
     {SEALING, ANY, true, NOTHING, BROKEN, true, KEEP_PLAIN, KEEP_SEALED},
@@ -68,6 +69,11 @@ static const struct row_of_table TABLE[] = {
     {SEALING, DUAL | SEALED_PHASE, true, VALUE, OLD_OTHER, true, KEEP_PLAIN, KEEP_SEALED},
     {SEALING, DUAL | SEALED_PHASE, true, VALUE, NEW_OTHER, true, KEEP_PLAIN, KEEP_SEALED},
 
+    /* Plaintext alone in a sealed column was planted: it is never made to look like the application's. */
+    {SEALING, SEALED_PHASE, true, VALUE, NO_ENVELOPE, true, KEEP_PLAIN, KEEP_SEALED},
+    {SEALING, SEALED_PHASE, false, VALUE, NO_ENVELOPE, true, KEEP_PLAIN, KEEP_SEALED},
+    {SEALING, SEALED_PHASE, false, EMPTY, NO_ENVELOPE, true, KEEP_PLAIN, KEEP_SEALED},
+
     /* ---- companion, back to plaintext ---- */
     {1 << DB_GOAL_PLAIN_BESIDE, ANY, true, NOTHING, OLD, false, VALUE_PLAIN, FRESH},
     {1 << DB_GOAL_PLAIN, ANY, true, NOTHING, OLD, false, VALUE_PLAIN, NULL_SEALED},
@@ -82,8 +88,8 @@ static const struct row_of_table TABLE[] = {
     {1 << DB_GOAL_PLAIN, ANY, true, NOTHING, BROKEN, true, KEEP_PLAIN, KEEP_SEALED},
 
     /* ---- in place; a plain beside an envelope means that the storage class cannot tell ---- */
-    {SEALING, ANY, false, VALUE, NO_ENVELOPE, false, KEEP_PLAIN, FRESH},
-    {SEALING, ANY, false, EMPTY, NO_ENVELOPE, false, KEEP_PLAIN, FRESH_EMPTY},
+    {SEALING, UNSEALED, false, VALUE, NO_ENVELOPE, false, KEEP_PLAIN, FRESH},
+    {SEALING, UNSEALED, false, EMPTY, NO_ENVELOPE, false, KEEP_PLAIN, FRESH_EMPTY},
     {SEALING, ANY, false, NOTHING, OLD, false, KEEP_PLAIN, FRESH},
     {SEALING, ANY, false, NOTHING, NEW, false, KEEP_PLAIN, KEEP_SEALED},
     {SEALING, ANY, false, NOTHING, BROKEN, true, KEEP_PLAIN, KEEP_SEALED},
