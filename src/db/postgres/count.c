@@ -16,6 +16,12 @@ key_expression(const struct db_cell_spec *cell, struct buf *out)
     struct buf column;
     const char *c;
 
+    if (cell->sealed == NULL && !cell->text_form) {
+        /* Envelopes in place are text: without a companion yet, this column is plaintext of any
+         * type, and functions over bytes would not even parse. */
+        buf_str(out, "NULL::pg_catalog.bytea");
+        return;
+    }
     buf_init(&column, 4 * DB_NAME_MAX);
     buf_str(&column, "t.");
     pg_quote(&column, cell->sealed != NULL ? cell->sealed : cell->plain);
