@@ -190,6 +190,7 @@ int
 db_sqlite_open(const char *path, const struct db_options *options, struct db **out,
                struct coffer_error *err)
 {
+    /* A connection is one thread's at a time, so that SQLite's own mutex has nothing to do. */
     int flags = options->read_only ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE, rc = COFFER_OK;
     struct sqlite_db *sqlite;
 
@@ -202,7 +203,7 @@ db_sqlite_open(const char *path, const struct db_options *options, struct db **o
         return error_nomem(err);
     sqlite->db.ops = &SQLITE_OPS;
     sqlite->db.engine = DB_SQLITE;
-    if (sqlite3_open_v2(path, &sqlite->handle, flags, NULL) != SQLITE_OK) {
+    if (sqlite3_open_v2(path, &sqlite->handle, flags | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK) {
         rc = error_set(err, COFFER_E_IO, "cannot open %s: %s", path,
                        sqlite->handle != NULL ? sqlite3_errmsg(sqlite->handle) : "out of memory");
     } else {
