@@ -96,16 +96,49 @@ take_place(struct cat *c, const struct coffer_value *cells, struct coffer_error 
     return COFFER_OK;
 }
 
+/* The double that prints with the fewest digits among those that are the same real. */
+static double
+shortest_real(double value)
+{
+    char digits[32];
+
+    for (int precision = 6; precision < 9; precision++) {
+        (void)snprintf(digits, sizeof digits, "%.*g", precision, value);
+        if (strtof(digits, NULL) == (float)value)
+            return strtod(digits, NULL);
+    }
+    (void)snprintf(digits, sizeof digits, "%.9g", value);
+    return strtod(digits, NULL);
+}
+
 /* A value as PostgreSQL's text output would write it; nothing for NULL. */
 static int
 put_text(struct cat *c, const struct db_column *column, const struct coffer_value *value, struct coffer_error *err)
 {
     struct coffer_value shown = *value;
+    struct bytes text;
+    bool before_christ;
+    int rc;
 
     buf_clear(&c->value_text);
     if (shown.type == COFFER_INT64 && column->type == COFFER_BOOL && (shown.i64 == 0 || shown.i64 == 1))
         shown.type = COFFER_BOOL;
-    return value_format(&shown, &c->value_text, err);
+    if (shown.type == COFFER_FLOAT64 && !c->sqlite && strcmp(column->sql_type, "real") == 0)
+        shown.f64 = shortest_real(shown.f64);
+    rc = value_format(&shown, &c->value_text, err);
+    if (rc != COFFER_OK || c->sqlite || shown.type != COFFER_TIMESTAMP ||
+        strstr(column->sql_type, "with time zone") == NULL)
+        return rc;
+    /* An instant is shown in UTC and says so, or reading it back would take the session's zone.
+     * Infinity has none; the era comes after it. */
+    text = buf_view(&c->value_text);
+    if (text.ptr[text.len - 1] == 'y')
+        return COFFER_OK;
+    before_christ = text.ptr[text.len - 1] == 'C';
+    if (before_christ)
+        c->value_text.len -= strlen(" BC");
+    buf_str(&c->value_text, before_christ ? "+00 BC" : "+00");
+    return buf_status(&c->value_text, err);
 }
 
 static int
