@@ -37,8 +37,8 @@ CREATE TABLE twin AS SELECT * FROM patients;
 COPY = "COPY (SELECT * FROM {} ORDER BY id) TO STDOUT (FORMAT csv, HEADER)"
 
 
-def coffer(*words, code=0):
-    done = subprocess.run([COFFER, *words], capture_output=True, text=True, check=False, timeout=240)
+def coffer(*words, code=0, text=None):
+    done = subprocess.run([COFFER, *words], input=text, capture_output=True, text=True, check=False, timeout=240)
     assert done.returncode == code, (words, done.returncode, done.stdout[-3000:], done.stderr[-3000:])
     return done.stdout
 
@@ -82,6 +82,48 @@ def rotate(*options):
     return old
 
 
+def accounts():
+    """A key of the application's own, other types, one column in place, and somebody else connected."""
+    psql("CREATE TABLE accounts(code text PRIMARY KEY, iban varchar(20) NOT NULL, ref uuid, seen timestamptz, rate real,"
+         " doc text);"
+         "INSERT INTO accounts SELECT 'k' || to_char(i, 'FM0000'), 's' || i, md5(i::text)::uuid,"
+         " timestamptz '2026-11-01 00:00+02' + i * interval '61 min', i / 3.0, 'd' || i FROM generate_series(1, 700) i;"
+         "INSERT INTO accounts VALUES('k9998', '', NULL, 'infinity', 'NaN', ''),"
+         " ('k9999', 'x', NULL, '0044-03-15 12:00+00 BC', NULL, NULL)")
+    copy = "SET timezone = 'UTC'; COPY (SELECT * FROM accounts ORDER BY code) TO STDOUT (FORMAT csv, HEADER)"
+    expected = psql(copy)
+    names = [f"accounts.{c}" for c in ("iban", "ref", "seen", "rate")]
+    protect = ("protect", "--yes", "--no-wait", *NOW, URL, *names)
+
+    with subprocess.Popen(["psql", "-qAtX", URL], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        other.stdin.write("SELECT 1;\n")
+        other.stdin.flush()
+        assert other.stdout.readline() == "1\n"
+        coffer(*protect, code=4)
+        check("while a stranger is connected, plaintext stays", psql(copy.replace("*", "code,iban,ref,seen,rate,doc")) == expected)
+        other.stdin.close()
+    coffer(*protect)
+    coffer("protect", "--yes", *NOW, "--in-place", URL, "accounts.doc")
+    check("no document is plaintext", psql("SELECT count(*) FROM accounts WHERE doc NOT LIKE 'cfr1.%'") == "0\n")
+    check("cat prints what COPY printed, accounts", coffer("cat", URL, "accounts") == expected)
+
+    cell = {"column": "accounts.iban", "row": [["text", "k0007"]], "value": "é"}
+    sealed = json.loads(coffer("seal", "--stream", "--db-url", URL, text=json.dumps(cell) + "\n"))["sealed"]
+    psql(f"UPDATE accounts SET iban_sealed = decode('{sealed}', 'hex') WHERE code = 'k0007'")
+    check("what was sealed is read in its row", "k0007,é," in coffer("cat", URL, "accounts", "--where", "code = 'k0007'"))
+    psql("UPDATE accounts SET iban_sealed = (SELECT iban_sealed FROM accounts WHERE code = 'k0007') WHERE code = 'k0008'")
+    check("and in no other", "k0008,!AUTH," in coffer("cat", URL, "accounts", "--where", "code = 'k0008'", code=1))
+    cell = {"column": "accounts.iban", "row": [["text", "k0008"]], "value": "s8"}
+    sealed = json.loads(coffer("seal", "--stream", "--db-url", URL, text=json.dumps(cell) + "\n"))["sealed"]
+    psql(f"UPDATE accounts SET iban_sealed = decode('{sealed}', 'hex') WHERE code = 'k0008'")
+
+    coffer("rotate", "--yes", URL)
+    coffer("unprotect", "--yes", *NOW, URL, *names, "accounts.doc")
+    check("unprotected, the accounts are what they were", psql(copy) == expected.replace("k0007,s7,", "k0007,é,"))
+    null = psql("UPDATE accounts SET iban = NULL", fails=True)
+    check("NOT NULL is back", "23502" in null)
+
+
 def main():
     if shutil.which("psql") is None:
         print("psql is not installed (package postgresql-client)")
@@ -122,6 +164,7 @@ def main():
 
     coffer("unprotect", "--yes", *NOW, URL, *(f"patients.{c}" for c in COLUMNS))
     check("unprotected, the table is its twin", psql(COPY.format("patients")) == expected)
+    accounts()
     print(f"{PASSED} passed")
 
 
