@@ -85,7 +85,7 @@ def rotate(*options):
 def accounts():
     """A key of the application's own, other types, one column in place, and somebody else connected."""
     psql("CREATE TABLE accounts(code text PRIMARY KEY, iban varchar(20) NOT NULL, ref uuid, seen timestamptz, rate real,"
-         " doc text);"
+         " doc text, host inet DEFAULT '10.0.0.1', tags int[] DEFAULT '{1,NULL}');"
          "INSERT INTO accounts SELECT 'k' || to_char(i, 'FM0000'), 's' || i, md5(i::text)::uuid,"
          " timestamptz '2026-11-01 00:00+02' + i * interval '61 min', i / 3.0, 'd' || i FROM generate_series(1, 700) i;"
          "INSERT INTO accounts VALUES('k9998', '', NULL, 'infinity', 'NaN', ''),"
@@ -100,7 +100,7 @@ def accounts():
         other.stdin.flush()
         assert other.stdout.readline() == "1\n"
         coffer(*protect, code=4)
-        check("while a stranger is connected, plaintext stays", psql(copy.replace("*", "code,iban,ref,seen,rate,doc")) == expected)
+        check("while a stranger is connected, plaintext stays", psql(copy.replace("*", "code,iban,ref,seen,rate,doc,host,tags")) == expected)
         other.stdin.close()
     coffer(*protect)
     coffer("protect", "--yes", *NOW, "--in-place", URL, "accounts.doc")

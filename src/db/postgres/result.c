@@ -42,9 +42,16 @@ wrap(const PGresult *result, const char *sql, struct buf *out)
     while (len > 0 && (sql[len - 1] == ';' || sql[len - 1] == ' ' || sql[len - 1] == '\n'))
         len--;
     buf_str(out, "SELECT ");
+    /* format() gives a type's own output; the cast differs from it for inet ("/32").  num_nulls()
+     * since IS NULL looks into composites. */
     for (i = 0; i < n; i++)
-        buf_format(out, "%sq.c%d%s", i > 0 ? ", " : "", i,
-                   readable(PQftype(result, i)) ? "" : "::pg_catalog.text");
+        if (readable(PQftype(result, i)))
+            buf_format(out, "%sq.c%d", i > 0 ? ", " : "", i);
+        else
+            buf_format(out,
+                       "%sCASE WHEN pg_catalog.num_nulls(q.c%d) = 0 THEN pg_catalog.format('%%s', "
+                       "q.c%d) END",
+                       i > 0 ? ", " : "", i, i);
     buf_str(out, " FROM (");
     buf_add(out, sql, len);
     buf_str(out, "\n) AS q(");
