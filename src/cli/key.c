@@ -170,11 +170,13 @@ print_holder(void *arg, const struct guard_holder *holder, struct coffer_error *
     (void)err;
     time_text(holder->until_us, until);
     if (cli->json)
-        out_json(json_pack("{s:s,s:s,s:o,s:b}", "kind", holder->kind, "text", holder->text, "until",
+        out_json(json_pack("{s:s,s:s,s:s,s:o,s:b}", "kind", holder->kind, "name", holder->name, "text", holder->text, "until",
                            out_time(holder->until_us), "waived", (int)holder->waived));
     else
         (void)printf("  %-9s %s%s%s%s\n", holder->kind, holder->text, holder->until_us != 0 ? "; until " : "",
                      holder->until_us != 0 ? until : "", holder->waived ? " (waived)" : "");
+    if (!cli->json && holder->name[0] != '\0')
+        (void)printf("  %-9s by name: --waive '%s'\n", "", holder->name);
     return COFFER_OK;
 }
 

@@ -28,7 +28,7 @@ on_holder(void *arg, const struct guard_holder *holder, struct coffer_error *err
         return COFFER_OK;
     for (i = 0; i < d->waive_count && strcmp(holder->kind, "state") != 0;
          i++) { /* a live state is never waived */
-        if (strstr(holder->text, d->waive[i]) != NULL && d->waive[i][0] != '\0')
+        if (strcmp(holder->name, d->waive[i]) == 0)
             return COFFER_OK;
     }
     buf_format(&d->holders, "%s%s", d->count++ > 0 ? "; " : "", holder->text);
