@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The machine: a rotation of one line in one database, step by step.
  *
- *   STAGE ──▶ GATE ──▶ ACTIVATE ──▶ DRAIN ──▶ SETTLE ──▶ FENCE ──▶ PROVE ──▶ WAIT ──▶ ESCROW ──▶
- * DONE stage()  gate()   activate()   drain()   settle()   fence()   prove()    wait()   escrow()
+ *   STAGE ─▶ GATE ─▶ ACTIVATE ─▶ DRAIN ─▶ SETTLE ─▶ FENCE ─▶ PROVE ─▶ WAIT ─▶ ESCROW ─▶ DONE
+ *   stage()  gate    activate()  drain_   settle()  fence()  prove_   step_   step_
+ *            _wait()             step()                      step()   wait()  escrow()
  *
- * (PLAN is rotate_run's, SWEEP is what drain() does from its second pass on, and again inside
- * FENCE.) any of GATE…SETTLE ──abort──▶ reverse(): from and to change places, and it goes on at
- * DRAIN WAIT ──an open under the proven key was seen──▶ DRAIN
+ *   GATE … SETTLE ── abort ──▶ step_reverse(): from and to change places, and it goes on at DRAIN
+ *   WAIT ── an open under the proven key was seen ──▶ FENCE
+ *
+ * PLAN is rotate_run's; SWEEP is what drain() does from its second pass on, and again inside FENCE.
  *
  * Each step may be repeated: it looks at what is already so.  A step is saved in the record before
  * anything of it happens; the keyring is changed, and read back, before the database is touched.
@@ -267,263 +269,6 @@ prove_step(struct session *s, struct rotation *r, struct coffer_error *err)
     return rotation_enter(s, r, STEP_WAIT, err);
 }
 
-/* ---- wait: until nobody can still read an old envelope ---- */
-
-struct opens {
-    uint32_t key_id;
-    uint64_t count;
-};
-
-static int
-add_opens(void *arg, const struct heartbeat *beat, struct coffer_error *err)
-{
-    struct opens *opens = arg;
-    size_t i;
-
-    (void)err;
-    for (i = 0; i < beat->use_count; i++) {
-        if (beat->use[i].key_id == opens->key_id)
-            opens->count += beat->use[i].opens + beat->use[i].seals;
-    }
-    return COFFER_OK;
-}
-
-static int
-opens_under(struct session *s, uint32_t key_id, uint64_t *count, struct coffer_error *err)
-{
-    struct opens opens = {.key_id = key_id};
-    int rc = heartbeat_list(&s->database->journal, add_opens, &opens, err);
-
-    *count = opens.count;
-    return rc;
-}
-
-static int
-mark_wait(struct session *s, struct rotation *r, struct coffer_error *err)
-{
-    char last[500] = "";
-    struct coffer_error reason = {0};
-    int rc;
-
-    for (;;) {
-        rc = db_mark_passed(s->database->db, &r->mark, &reason);
-        if (rc == COFFER_E_LOST)
-            rc = session_reconnect(s, &reason) == COFFER_OK ? COFFER_E_NOTYET : COFFER_E_LOST;
-        if (rc != COFFER_E_NOTYET || s->options->no_wait)
-            return rc == COFFER_OK ? rc : error_set(err, rc, "%s", reason.message);
-        if (strcmp(last, reason.message) != 0)
-            say(s->env, ROTATE_WAIT, "wait", "%s", reason.message);
-        memcpy(last, reason.message, sizeof last);
-        s->env->os->sleep_ms(s->env->os, 300);
-        rc = rotation_check(s, r, err);
-        if (rc != COFFER_OK)
-            return rc;
-    }
-}
-
-struct reopen_arg {
-    uint32_t key_id;
-    int64_t now_us;
-};
-
-static int
-change_reopen(struct keyring *kr, void *arg, struct coffer_error *err)
-{
-    const struct reopen_arg *reopen = arg;
-    struct move_arg move = {
-        .key_id = reopen->key_id, .state = KEY_DRAINING, .now_us = reopen->now_us};
-    int rc = keyring_certificate_drop(kr, reopen->key_id, err);
-
-    return rc == COFFER_OK ? change_move(kr, &move, err) : rc;
-}
-
-static int
-wait_step(struct session *s, struct rotation *r, struct coffer_error *err)
-{
-    uint64_t before = 0, after = 0;
-    unsigned ms = 0;
-    int rc;
-
-    /* Whoever beats with the proven epoch has finished what it read before, or reads it in a
-     * transaction that the mark sees. */
-    rc = gate_wait(s, r, r->activate_epoch, "wait", err);
-    if (rc == COFFER_OK)
-        rc = mark_wait(s, r, err);
-    if (rc == COFFER_OK)
-        rc = opens_under(s, r->from_key, &before, err);
-    if (rc == COFFER_OK)
-        rc = grace_ms(s, &ms, err);
-    if (rc == COFFER_OK)
-        rc = wait_for(s, r, "wait", r->step_us + (int64_t)ms * 1000,
-                      "grace before the old key leaves the keyring", err);
-    if (rc == COFFER_OK)
-        rc = opens_under(s, r->from_key, &after, err);
-    if (rc != COFFER_OK)
-        return rc;
-    if (after > before) {
-        struct reopen_arg arg = {.key_id = r->from_key, .now_us = now_us(s)};
-
-        say(s->env, ROTATE_WARN, "wait",
-            "%" PRIu64 " cells were opened under the proven key %08x meanwhile: sweeping again",
-            after - before, r->from_key);
-        rc = session_change(s, "key.reopen", NULL, change_reopen, &arg, err);
-        return rc == COFFER_OK ? rotation_enter(s, r, STEP_FENCE, err) : rc;
-    }
-    return rotation_enter(s, r, STEP_ESCROW, err);
-}
-
-/* ---- escrow ---- */
-
-/* The key must be readable from its escrow file before it leaves the keyring. */
-static int
-escrow_key(struct session *s, uint32_t key_id, struct coffer_error *err)
-{
-    struct keyring *single = NULL, *back = NULL;
-    struct buf content;
-    int rc;
-
-    buf_init(&content, KEYRING_FILE_MAX);
-    rc = keyring_extract(s->keyring, key_id, NULL, &single, err);
-    if (rc == COFFER_OK)
-        rc = keyring_encode(single, &content, err);
-    if (rc == COFFER_OK)
-        rc = s->env->store->escrow_put(s->env->store, key_id, buf_view(&content), err);
-    buf_clear(&content);
-    if (rc == COFFER_OK)
-        rc = s->env->store->escrow_get(s->env->store, key_id, &content, err);
-    if (rc == COFFER_OK)
-        rc = keyring_decode_again(buf_view(&content), s->keyring, &back, err);
-    if (rc == COFFER_OK && (keyring_material(back, key_id) == NULL ||
-                            !secret_equal(secret_expose(keyring_material(back, key_id)),
-                                          secret_expose(keyring_material(s->keyring, key_id)))))
-        rc = error_set(
-            err, COFFER_E_IO,
-            "the escrow file of key %08x does not read back; the key stays in the keyring", key_id);
-    keyring_free(back);
-    keyring_free(single);
-    buf_wipe(&content);
-    return rc;
-}
-
-struct incarnation_arg {
-    const struct session *s;
-    const char *random;
-};
-
-static int
-change_incarnation(struct keyring *kr, void *arg, struct coffer_error *err)
-{
-    const struct incarnation_arg *in = arg;
-    const struct keyring_database *found = keyring_database(kr, &in->s->database->id);
-    struct keyring_database database;
-    const char *slash = strrchr(in->s->database->incarnation, '/');
-
-    if (found == NULL)
-        return error_set(err, COFFER_E_NOTFOUND, "the keyring holds no record of %s",
-                         in->s->database->name);
-    database = *found;
-    snprintf(database.incarnation, sizeof database.incarnation, "%.*s/%s",
-             slash != NULL ? (int)(slash - in->s->database->incarnation) : 0,
-             in->s->database->incarnation, in->random);
-    return keyring_database_put(kr, &database, err);
-}
-
-int
-incarnation_renew(struct session *s, const char *random, struct coffer_error *err)
-{
-    struct incarnation_arg arg = {.s = s, .random = random};
-    int rc;
-
-    /* Keyring first, without telling the database: whoever dies here is told from a restore by the
-     * record (recover.c). */
-    s->database->restored = true;
-    rc = session_change(s, "database.renew", NULL, change_incarnation, &arg, err);
-    s->database->restored = false;
-    if (rc == COFFER_OK)
-        rc = host_database_saw(s->database, random, err);
-    return rc;
-}
-
-static int
-escrow(struct session *s, struct rotation *r, struct coffer_error *err)
-{
-    const struct keyring_key *key = keyring_key(s->keyring, r->from_key);
-    struct move_arg move = {.key_id = r->from_key, .state = KEY_ESCROWED, .now_us = now_us(s)};
-    char details[64];
-    int rc = COFFER_OK;
-
-    if (key != NULL && key->state == KEY_PROVEN) {
-        snprintf(details, sizeof details, "{\"key\":\"%08x\"}", r->from_key);
-        rc = escrow_key(s, r->from_key, err);
-        if (rc == COFFER_OK)
-            rc = session_change(s, "key.escrow", details, change_move, &move, err);
-    }
-    if (rc != COFFER_OK)
-        return rc;
-    say(s->env, ROTATE_DONE, "escrow",
-        "key %08x is out of the keyring, sealed apart for backups that need it", r->from_key);
-    return rotation_enter(s, r, STEP_DONE, err);
-}
-
-/* ---- abort ---- */
-
-static int
-change_reverse(struct keyring *kr, void *arg, struct coffer_error *err)
-{
-    const struct activate_arg *reverse = arg;
-    const struct rotation *r = reverse->rotation;
-    const struct keyring_key *to = keyring_key(kr, r->to_key), *from = keyring_key(kr, r->from_key);
-    int rc = COFFER_OK;
-
-    if (to == NULL || from == NULL)
-        return error_set(err, COFFER_E_KEY, "the keyring holds a key of this rotation no more");
-    if (to->state == KEY_STAGED || to->state == KEY_ACTIVE)
-        rc = keyring_key_move(kr, r->to_key, KEY_DRAINING, reverse->now_us, err);
-    from = keyring_key(kr, r->from_key);
-    if (rc == COFFER_OK && from->state == KEY_DRAINING)
-        rc = keyring_key_move(kr, r->from_key, KEY_ACTIVE, reverse->now_us, err);
-    return rc;
-}
-
-/* A compromised key is never active again: forward to a third one. */
-static int
-go_forward(struct session *s, struct rotation *r, struct coffer_error *err)
-{
-    say(s->env, ROTATE_NOTE, "abort",
-        "key %08x is marked compromised and is not used again: going forward to a third key",
-        r->from_key);
-    r->from_key = r->to_key;
-    r->to_key = 0;
-    r->reversed = true;
-    return rotation_enter(s, r, STEP_STAGE, err);
-}
-
-static int
-reverse(struct session *s, struct rotation *r, struct coffer_error *err)
-{
-    const struct keyring_key *from = keyring_key(s->keyring, r->from_key);
-    struct activate_arg arg = {.rotation = r, .now_us = now_us(s)};
-    uint32_t swap = r->from_key;
-    int rc;
-
-    if (r->to_key == 0) /* nothing was staged yet */
-        return rotation_enter(s, r, STEP_ABORTED, err);
-    if (from != NULL && from->compromised)
-        return go_forward(s, r, err);
-    rc = session_change(s, "rotation.abort", NULL, change_reverse, &arg, err);
-    if (rc != COFFER_OK)
-        return rc;
-    r->from_key = r->to_key;
-    r->to_key = swap;
-    r->reversed = true;
-    r->activate_epoch = keyring_epoch(s->keyring);
-    r->pass++; /* the chunks of the other direction say nothing about this one */
-    say(s->env, ROTATE_NOTE, "abort",
-        "key %08x is active again; what is under %08x already is moved back", r->to_key,
-        r->from_key);
-    return rotation_enter(s, r, STEP_DRAIN, err);
-}
-
 /* ---- all steps ---- */
 
 static int
@@ -532,7 +277,7 @@ run_step(struct session *s, struct rotation *r, struct coffer_error *err)
     int rc;
 
     if (r->aborting && !r->reversed && r->step < STEP_FENCE)
-        return reverse(s, r, err);
+        return step_reverse(s, r, err);
     switch (r->step) {
     case STEP_PLAN:
     case STEP_STAGE:
@@ -554,9 +299,9 @@ run_step(struct session *s, struct rotation *r, struct coffer_error *err)
                    ? fence(s, r, err) /* another run made them: learn their names by making sure */
                    : prove_step(s, r, err);
     case STEP_WAIT:
-        return wait_step(s, r, err);
+        return step_wait(s, r, err);
     case STEP_ESCROW:
-        return escrow(s, r, err);
+        return step_escrow(s, r, err);
     case STEP_DONE:
     case STEP_ABORTED:
         break;

@@ -150,6 +150,11 @@ COFFER_MUST_CHECK int plaintext_level(struct session *s, const struct uuid *colu
 COFFER_MUST_CHECK int plaintext_level_set(struct session *s, const struct uuid *column,
                                           unsigned level, struct coffer_error *err);
 
+/* Steps that have a file of their own; each enters the next one in the record. */
+COFFER_MUST_CHECK int step_wait(struct session *s, struct rotation *r, struct coffer_error *err);   /* machine_finish.c */
+COFFER_MUST_CHECK int step_escrow(struct session *s, struct rotation *r, struct coffer_error *err); /* machine_finish.c */
+COFFER_MUST_CHECK int step_reverse(struct session *s, struct rotation *r, struct coffer_error *err); /* abort.c */
+
 /* ---- rotation of one line, from any step on ---- */
 COFFER_MUST_CHECK int machine_run(struct session *s, struct rotation *rotation,
                                   struct coffer_error *err);

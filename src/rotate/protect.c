@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* From plaintext to sealed.
  *
- *   off ──▶ shadow ──gate──▶ [fill companions] ──▶ dual ──gate──▶ [seal] ──▶ fence ──▶ [sweep to
- * zero] ──▶ sealed
+ *   off ──▶ shadow ──gate──▶ [fill companions] ──▶ dual ──gate──▶ [seal]
+ *       ──▶ fence ──▶ [sweep to zero] ──▶ sealed
  *
  * In shadow a client reads both forms and writes plaintext; in dual it writes envelopes.  The gate
  * between them makes sure that nobody meets an envelope that it cannot read.  Each phase is in the

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Back to plaintext: sealed ──▶ dual ──gate──▶ shadow ──gate──▶ [restore plaintext] ──▶ off
- * ──gate──▶ companion dropped. */
+/* Back to plaintext.
+ *
+ *   sealed ──▶ dual ──gate──▶ shadow ──gate──▶ [restore plaintext] ──▶ off ──gate──▶ companion dropped
+ */
 #include "rotate/protect.h"
 
 #include "base/mem.h"
