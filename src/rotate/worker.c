@@ -98,7 +98,8 @@ choose_sizes(struct walker *w)
     if (sqlite) /* nobody to share with; each chunk costs three synced writes */
         w->chunks.rows = CHUNK_ROWS_MAX;
     /* SQLite has one writer: others wait for the whole of a batch. */
-    w->target_ms = sqlite ? (fast ? 100 : 20) : 200;
+    /* SQLite has one writer: each batch is a wait of everybody else's, and a waiter sleeps longer than it must. */
+    w->target_ms = sqlite ? (fast ? 100 : 2) : 200;
     w->batch_max = BATCH_ROWS_MAX;
     w->batch_rows = fast ? 5 * BATCH_ROWS_START : BATCH_ROWS_START;
     if (options->batch_rows != 0)
