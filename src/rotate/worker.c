@@ -97,8 +97,7 @@ choose_sizes(struct walker *w)
                                              : rows;
     if (sqlite) /* nobody to share with; each chunk costs three synced writes */
         w->chunks.rows = CHUNK_ROWS_MAX;
-    /* SQLite has one writer: others wait for the whole of a batch. */
-    /* SQLite has one writer: each batch is a wait of everybody else's, and a waiter sleeps longer than it must. */
+    /* SQLite has one writer: others wait for the whole of a batch, and sleep longer than they must. */
     w->target_ms = sqlite ? (fast ? 100 : 2) : 200;
     w->batch_max = BATCH_ROWS_MAX;
     w->batch_rows = fast ? 5 * BATCH_ROWS_START : BATCH_ROWS_START;
