@@ -8,14 +8,13 @@
  * under another seed.
  */
 #include "base/mem.h"
+#include "base/os.h"
 #include "crypto/crypto.h"
 
-#include <errno.h>
 #include <pthread.h>
 #include <sodium.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/random.h>
 #include <time.h>
 
 #define POOL_LEN 3840 /* with the rest of the struct, within one page */
@@ -44,25 +43,6 @@ static void
 make_pool_key(void)
 {
     (void)pthread_key_create(&pool_key, free_pool);
-}
-
-static int
-from_kernel(void *out, size_t len, struct coffer_error *err)
-{
-    uint8_t *p = out;
-
-    while (len > 0) {
-        ssize_t n = getrandom(p, len, 0);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return error_set(err, COFFER_E_IO, "the kernel gives no random bytes: %s",
-                             strerror(errno));
-        p += n;
-        len -= (size_t)n;
-    }
-    return COFFER_OK;
 }
 
 static int
@@ -99,7 +79,7 @@ refill(const struct timespec *now, struct coffer_error *err)
 {
     static const uint8_t zero_nonce[crypto_stream_chacha20_NONCEBYTES];
     uint8_t seed[crypto_stream_chacha20_KEYBYTES];
-    int rc = from_kernel(seed, sizeof seed, err);
+    int rc = os_real.random(&os_real, seed, sizeof seed, err);
 
     if (rc == COFFER_OK) {
         crypto_stream_chacha20(pool->bytes, POOL_LEN, zero_nonce, seed);
@@ -118,7 +98,7 @@ random_nonce(void *out, size_t len, struct coffer_error *err)
     int rc = COFFER_OK;
 
     if (len > POOL_LEN)
-        return from_kernel(out, len, err);
+        return os_real.random(&os_real, out, len, err);
     if (pool == NULL && (rc = pool_new(err)) != COFFER_OK)
         return rc;
     clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
@@ -139,7 +119,7 @@ random_secret(size_t len, struct secret **out, struct coffer_error *err)
 
     if (rc != COFFER_OK)
         return rc;
-    rc = from_kernel(secret_expose_mut(*out), len, err);
+    rc = os_real.random(&os_real, secret_expose_mut(*out), len, err);
     if (rc != COFFER_OK) {
         secret_free(*out);
         *out = NULL;
