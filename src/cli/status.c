@@ -45,8 +45,8 @@ print_json(const struct rotate_status *s)
         json_array_append_new(clients, json_pack("{s:s,s:s,s:I,s:o}", "client", s->clients[i].client, "role",
                                                  s->clients[i].role, "epoch", (json_int_t)s->clients[i].epoch, "seen",
                                                  out_time(s->clients[i].at_us)));
-    out_json(json_pack("{s:o,s:o,s:o,s:I,s:I,s:b}", "columns", columns, "rotations", rotations, "clients", clients,
-                       "epoch", (json_int_t)keyring_epoch(s->keyring), "tampered", (json_int_t)s->tampered,
+    out_json(json_pack("{s:o,s:o,s:o,s:I,s:I,s:b,s:b}", "columns", columns, "rotations", rotations, "clients", clients,
+                       "epoch", (json_int_t)keyring_epoch(s->keyring), "tampered", (json_int_t)s->tampered, "restored", (int)s->restored,
                        "memory_locked", (int)secret_locked()));
 }
 
@@ -122,6 +122,9 @@ print_text(const struct cli *cli, const struct rotate_status *s)
         (void)printf("%sclient %s  epoch %llu  seen %s\n", i == 0 ? "\n" : "", s->clients[i].client,
                      (unsigned long long)s->clients[i].epoch, at);
     }
+    if (s->restored)
+        (void)puts("\nwarning: this database was restored or copied since the keyring saw it last, so that old keys may be\n"
+                   "missing. coffer rotate recovers it; coffer cat --escrow only reads it");
     if (s->tampered > 0)
         (void)printf("\nwarning: %zu working row%s of this database were edited or moved; they are not believed\n",
                      s->tampered, s->tampered == 1 ? "" : "s");

@@ -127,6 +127,7 @@ struct rotate_status {
     struct heartbeat *clients;
     size_t client_count;
     size_t tampered; /* working rows whose MAC does not hold */
+    bool restored;   /* another incarnation than the keyring accepted: rotate recovers it */
 };
 COFFER_MUST_CHECK int rotate_status(const struct rotate_env *env, bool exact, struct rotate_status **out, struct coffer_error *err);
 void rotate_status_free(struct rotate_status *status);

@@ -179,6 +179,7 @@ rotate_status(const struct rotate_env *env, bool exact, struct rotate_status **o
     else if (s.database->registered)
         rc = fill(&s, exact, status, err);
     if (rc == COFFER_OK) {
+        status->restored = s.database->restored;
         status->keyring = s.keyring; /* its columns are what `columns` points at */
         s.keyring = NULL;
         *out = status;

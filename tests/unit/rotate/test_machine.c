@@ -342,6 +342,7 @@ static void
 a_restore_over_a_finished_rotation_recovers(void **state)
 {
     struct bench *b = *state;
+    struct rotate_status *status = NULL;
     struct coffer_error err = {0};
     char command[400];
     uint32_t old;
@@ -354,12 +355,18 @@ a_restore_over_a_finished_rotation_recovers(void **state)
     snprintf(command, sizeof command, "rm -f %s-wal %s-shm; cp %s/backup.db %s", b->path, b->path,
              b->folder, b->path);
     assert_int_equal(system(command), 0);
+    must(b, rotate_status(&b->env, true, &status, &err), &err);
+    assert_true(status->restored);
+    rotate_status_free(status);
     assert_int_equal(rotate_prove(&b->env, old, &b->options, &(struct buf){.max = 1u << 20}, &err),
                      COFFER_E_REFUSED);
     must(b, rotate_run(&b->env, NULL, 0, &b->options, &err), &err);
     assert_all_under(b, active_key(b));
     assert_int_equal(state_of(b, old), KEY_ESCROWED);
     unprotect_and_compare(b);
+    must(b, rotate_status(&b->env, true, &status, &err), &err);
+    assert_false(status->restored);
+    rotate_status_free(status);
 }
 
 /* Stopped after the 1st, 2nd, 3rd … event and run again, both commands end in the same state. */
