@@ -17,10 +17,12 @@ USES = {
     "db": ["base"],
     "host": ["api", "kek", "db", "ledger", "field"] + BELOW_FIELD,
     "rotate": ["host", "ledger", "db", "field"] + BELOW_FIELD,
-    "cli": ["rotate", "host", "api", "kek", "db", "ledger", "field"] + BELOW_FIELD,
+    "volume": ["ledger"] + BELOW_FIELD,
+    "cli": ["volume", "rotate", "host", "api", "kek", "db", "ledger", "field"] + BELOW_FIELD,
     "sqlite_ext": ["host", "api", "kek", "field"] + BELOW_FIELD,
 }
-LIBRARIES = {"openssl/": {"crypto"}, "sodium.h": {"crypto"}, "sqlite3.h": {"db", "sqlite_ext"}, "libpq-fe.h": {"db"}}
+LIBRARIES = {"openssl/": {"crypto"}, "sodium.h": {"crypto"}, "sqlite3.h": {"db", "sqlite_ext"}, "libpq-fe.h": {"db"},
+             "fuse": {"volume"}, "intel-ipsec-mb.h": {"crypto"}}
 
 root = pathlib.Path(__file__).resolve().parent.parent / "src"
 bad = 0
