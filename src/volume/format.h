@@ -47,6 +47,13 @@ struct lower_ops {
     void (*close)(struct lower *lower);
 };
 
+/* A lower file over a descriptor open for reading and writing (reading alone: writes fail with -EBADF).  Takes `fd` over, unless
+ * it fails (-ENOMEM); close() closes it. */
+int lower_fd_open(int fd, struct lower **out, struct coffer_error *err);
+
+/* Say in `err` (NULL allowed) what happened, under the status that goes with `error`, a negative errno, and return `error`. */
+int volume_fail(struct coffer_error *err, int error, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
 /* ---- keys ---- */
 
 /* A volume key as the keyring or a passphrase gave it.  `id` is the keyring's (0: the key is not in a keyring). */
@@ -61,8 +68,13 @@ struct volume_key {
 struct volume_options {
     unsigned key_bits;     /* 128, 192 or 256: of files that are made; those that exist say their own */
     bool encrypt_names;    /* names and link targets */
+    unsigned name_key_bits; /* of all names of the volume; 0: as key_bits.  Stays when key_bits changes. */
     bool xattr_metadata;   /* eCryptfs: metadata in an extended attribute instead of a header */
     bool plain_passthrough; /* eCryptfs: files without a marker are shown as they are, read only */
+    /* The machine, not just the filesystem, stopped while the volume was mounted: growth that nobody synced may have left a
+     * size that the lower file does not reach, or blocks never written.  Then the file ends where the lower one does, and such
+     * a block is zeros, as on other filesystems after a crash.  Without it both are damage. */
+    bool after_crash;
 };
 
 struct volume;
