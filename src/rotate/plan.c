@@ -166,6 +166,7 @@ plan_column(struct session *s, const struct rotate_column *asked, struct keyring
     struct db_table *table = NULL;
     struct db_cell_spec cell;
     const char *why = "";
+    size_t refused_before = *refused;
     bool companion = false;
     int rc = split_name(asked->name, table_name, name, err);
 
@@ -217,7 +218,8 @@ plan_column(struct session *s, const struct rotate_column *asked, struct keyring
         rc = error_set(err, COFFER_E_LIMIT, "the name %s_sealed is too long", name);
     if (rc == COFFER_OK)
         rc = check_obstacles(s, table, out, refused, err);
-    if (rc == COFFER_OK)
+    /* What refuses the column may refuse to be counted as well, as hidden rows do. */
+    if (rc == COFFER_OK && *refused == refused_before)
         rc = say_size(s, table, out, why, err);
 out:
     db_table_free(table);

@@ -547,6 +547,9 @@ pg_walk_write(struct db_walk *base, struct db_batch *batch, const struct db_guar
         rc = run_write(walk, batch, guard, wait_ms, rotation_id, buf_cstr(&sql), &params, err);
     if (rc != COFFER_OK)
         all_moved(batch);
+    /* What was sent passes our own constraint; a trigger made something else of it. */
+    if (rc == COFFER_E_DB && err != NULL && strstr(err->message, "\"coffer_fence_") != NULL)
+        rc = mangled(walk, err);
     /* Somebody held the row for longer than we were told to wait: it comes again in a later sweep.
      */
     if (rc == COFFER_E_CONFLICT && wait_ms > 0)
