@@ -421,7 +421,7 @@ history_start(struct history *h)
 void
 history_stop(struct history *h)
 {
-    h->stop = 1;
+    h->stop = true;
     for (unsigned i = 0; i < h->thread_count; i++)
         pthread_join(h->threads[i], NULL);
     coffer_free(h->coffer);

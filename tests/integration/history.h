@@ -13,6 +13,7 @@
 #include "host/host.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #define HISTORY_SLOTS 400
 
@@ -31,7 +32,7 @@ struct history {
     struct history_slot slots[HISTORY_SLOTS];
     pthread_t threads[8];
     unsigned thread_count;
-    volatile int stop;
+    atomic_bool stop;
     volatile int64_t next_id;
     uint64_t reads, writes, stale_writes, moves, deletes, retries, beats; /* atomic */
 };

@@ -35,8 +35,8 @@ mapping_has(const void *address, const char *flag)
 static bool
 mapping_is_locked(const void *address)
 {
-#if defined(__SANITIZE_ADDRESS__)
-    return true; /* the sanitizer turns mlock() into nothing */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    return true; /* these sanitizers turn mlock() into nothing */
 #else
     return !secret_locked() || mapping_has(address, "lo");
 #endif
