@@ -126,7 +126,11 @@ COFFER_PUBLIC const char *coffer_phase_name(int phase);
 struct coffer;
 struct coffer_column;
 
-enum coffer_kek_kind { COFFER_KEK_KEY = 1, /* 32 random bytes */ COFFER_KEK_PASSPHRASE = 2 /* UTF-8, Argon2id */ };
+enum coffer_kek_kind {
+    COFFER_KEK_KEY = 1,        /* 32 random bytes */
+    COFFER_KEK_PASSPHRASE = 2, /* UTF-8, Argon2id */
+    COFFER_KEK_ROOT = 255      /* never in a file: the root key itself, 32 bytes, of whoever has unlocked it already */
+};
 
 /* Open a keyring held in memory.  `keyring` is the content of a keyring file; `secret` is borrowed and never kept.
  * Free with coffer_free().  Slow for a passphrase (about a second, 64 MiB or more).

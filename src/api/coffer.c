@@ -16,12 +16,24 @@ unlock(const void *keyring, size_t keyring_len, int kek_kind, const void *secret
         rc = kek_key_new(bytes_of(secret, secret_len), &kek, err);
     else if (kek_kind == COFFER_KEK_PASSPHRASE)
         rc = kek_passphrase_new(bytes_of(secret, secret_len), &kek, err);
+    else if (kek_kind == COFFER_KEK_ROOT)
+        rc = kek_root_new(bytes_of(secret, secret_len), &kek, err);
     else
         rc = error_set(err, COFFER_E_MISUSE, "KEK kind %d is unknown", kek_kind);
     if (rc == COFFER_OK)
         rc = keyring_decode(bytes_of(keyring, keyring_len), kek, out, err);
     kek_close(kek);
     return rc;
+}
+
+static int
+refuse_escrow(const struct keyring *keyring, struct coffer_error *err)
+{
+    if (!keyring_is_escrow(keyring))
+        return COFFER_OK;
+    return error_set(err, COFFER_E_FORMAT,
+                     "this is an escrow file, which holds one key, not a keyring; bring its key in "
+                     "with: coffer keyring import");
 }
 
 int
@@ -58,9 +70,10 @@ coffer_new(const void *keyring, size_t keyring_len, int kek_kind, const void *se
     if (keyring == NULL || secret == NULL)
         return error_set(err, COFFER_E_MISUSE, "coffer_new: keyring or secret is NULL");
     rc = unlock(keyring, keyring_len, kek_kind, secret, secret_len, &decoded, err);
-    if (rc != COFFER_OK)
-        return rc;
-    rc = coffer_adopt(&decoded, out, err);
+    if (rc == COFFER_OK)
+        rc = refuse_escrow(decoded, err);
+    if (rc == COFFER_OK)
+        rc = coffer_adopt(&decoded, out, err);
     keyring_free(decoded);
     return rc;
 }
@@ -115,6 +128,8 @@ coffer_update(struct coffer *coffer, const void *keyring, size_t keyring_len,
         return error_set(err, COFFER_E_MISUSE, "coffer_update: NULL argument");
     held = snapshot_hold(coffer);
     rc = keyring_decode_again(bytes_of(keyring, keyring_len), held->keyring, &decoded, err);
+    if (rc == COFFER_OK)
+        rc = refuse_escrow(decoded, err);
     if (rc == COFFER_OK) {
         mine = keyring_id(held->keyring);
         theirs = keyring_id(decoded);

@@ -26,7 +26,8 @@ name_client(struct coffer_host *h, const char *name, struct coffer_error *err)
     return COFFER_OK;
 }
 
-/* Twice under the secret: libcoffer's own keyring, and ours for the MACs of working rows. */
+/* Two of one file: libcoffer's own keyring, and ours for the MACs of working rows.  A passphrase's KDF
+ * runs for ours; libcoffer is given the root key. */
 static int
 open_keyring(struct coffer_host *h, const char *kek_uri, struct coffer_error *err)
 {
@@ -49,8 +50,8 @@ open_keyring(struct coffer_host *h, const char *kek_uri, struct coffer_error *er
     if (rc == COFFER_OK && keyring_is_escrow(h->keyring))
         rc = error_set(err, COFFER_E_FORMAT, "%s is an escrow file, not a keyring", h->path);
     if (rc == COFFER_OK)
-        rc = coffer_new(file.ptr, file.len, kind, secret_expose(secret).ptr, secret_len(secret),
-                        &h->coffer, err);
+        rc = coffer_new(file.ptr, file.len, COFFER_KEK_ROOT, secret_expose(keyring_root(h->keyring)).ptr,
+                        secret_len(keyring_root(h->keyring)), &h->coffer, err);
     kek_close(kek);
     secret_free(secret);
     buf_wipe(&file);

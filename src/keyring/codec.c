@@ -151,7 +151,7 @@ keyring_decode(struct bytes file, struct kek *kek, struct keyring **out, struct 
     rc = file_header_read(file, &header, err);
     if (rc != COFFER_OK)
         return rc;
-    if (header.kek_kind != kek->kind)
+    if (header.kek_kind != kek->kind && kek->kind != COFFER_KEK_ROOT)
         return error_set(err, COFFER_E_KEK, "the keyring is under a %s, not under a %s",
                          kek_kind_name(header.kek_kind), kek_kind_name(kek->kind));
     rc = kek->unlock(kek, header.kek_params, &root, err);

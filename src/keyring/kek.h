@@ -30,6 +30,7 @@ void kek_close(struct kek *kek); /* accepts NULL */
 #define KEK_KEY_LEN 32
 #define KEK_PASSPHRASE_MAX 1024
 COFFER_MUST_CHECK int kek_key_new(struct bytes key, struct kek **out, struct coffer_error *err);
+COFFER_MUST_CHECK int kek_root_new(struct bytes root, struct kek **out, struct coffer_error *err); /* opens a file of any kind */
 COFFER_MUST_CHECK int kek_passphrase_new(struct bytes passphrase, struct kek **out, struct coffer_error *err);
 
 #endif

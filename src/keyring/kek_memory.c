@@ -83,6 +83,41 @@ key_unlock(struct kek *kek, struct bytes params, struct secret **root, struct co
     return secret_copy(secret_expose(kek->ctx), root, err);
 }
 
+/* A root key that was unlocked before, so that no KDF runs twice.  It makes no keyring: with what
+ * would that be opened? */
+static int
+root_create(struct kek *kek, struct buf *params, struct secret **root, struct coffer_error *err)
+{
+    (void)kek;
+    (void)params;
+    *root = NULL;
+    return error_set(err, COFFER_E_MISUSE, "a root key opens a keyring, it makes none");
+}
+
+static int
+root_unlock(struct kek *kek, struct bytes params, struct secret **root, struct coffer_error *err)
+{
+    (void)params;
+    return secret_copy(secret_expose(kek->ctx), root, err);
+}
+
+int
+kek_root_new(struct bytes root, struct kek **out, struct coffer_error *err)
+{
+    static const struct kek table = {
+        .kind = COFFER_KEK_ROOT,
+        .create = root_create,
+        .unlock = root_unlock,
+        .close = memory_close,
+    };
+
+    *out = NULL;
+    if (root.len != ROOT_LEN)
+        return error_set(err, COFFER_E_MISUSE, "a root key is %d bytes, not %zu", ROOT_LEN,
+                         root.len);
+    return memory_new(root, &table, out, err);
+}
+
 int
 kek_key_new(struct bytes key, struct kek **out, struct coffer_error *err)
 {

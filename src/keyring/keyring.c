@@ -103,6 +103,25 @@ out:
     return rc;
 }
 
+int
+keyring_rewrap_like(struct keyring *kr, const struct keyring *like, struct coffer_error *err)
+{
+    struct secret *root = NULL;
+    int rc;
+
+    rc = secret_copy(secret_expose(like->root), &root, err);
+    if (rc == COFFER_OK)
+        rc = keyring_set_params(kr, bytes_of(like->kek_params, like->kek_params_len), err);
+    if (rc == COFFER_OK) {
+        kr->kek_kind = like->kek_kind;
+        secret_free(kr->root);
+        kr->root = root;
+        root = NULL;
+    }
+    secret_free(root);
+    return rc;
+}
+
 static int
 add_active_key(struct keyring *kr, enum key_purpose purpose, const char *made_by, int64_t now_us,
                struct coffer_error *err)
@@ -261,6 +280,12 @@ struct uuid
 keyring_id(const struct keyring *kr)
 {
     return kr->id;
+}
+
+const struct secret *
+keyring_root(const struct keyring *kr)
+{
+    return kr->root;
 }
 
 uint16_t

@@ -138,6 +138,8 @@ COFFER_MUST_CHECK int keyring_peek(struct bytes file, struct uuid *id, uint64_t 
 /* Take another KEK: every key is re-wrapped at the next encode.  Escrow files stay under the KEK that they were made with:
  * decode, rewrap and encode each of them too, or keep the old KEK. */
 COFFER_MUST_CHECK int keyring_rewrap(struct keyring *kr, struct kek *kek, struct coffer_error *err);
+/* The same, taking the root key and its parameters from `like`: for an escrow file, which must open as its keyring does. */
+COFFER_MUST_CHECK int keyring_rewrap_like(struct keyring *kr, const struct keyring *like, struct coffer_error *err);
 /* A keyring of its own (same keyring id, kind "escrow") that holds one key with its material, under the same root or `kek`. */
 COFFER_MUST_CHECK int keyring_extract(const struct keyring *kr, uint32_t key_id, struct kek *kek_or_null,
                                       struct keyring **out, struct coffer_error *err);
@@ -150,6 +152,7 @@ bool keyring_is_escrow(const struct keyring *kr);
 uint64_t keyring_epoch(const struct keyring *kr);
 struct uuid keyring_id(const struct keyring *kr);
 uint16_t keyring_kek_kind(const struct keyring *kr);
+const struct secret *keyring_root(const struct keyring *kr); /* borrowed: to open it once more without its KDF */
 
 /* ---- keys ---- */
 

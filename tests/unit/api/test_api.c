@@ -478,6 +478,42 @@ no_nonce_is_made_twice_across_a_fork(void **state)
     }
 }
 
+/* A host has unlocked the file before: libcoffer takes the root key, and runs no KDF again. */
+static void
+a_root_key_opens_a_keyring_of_any_kind_and_an_escrow_file_is_none(void **state)
+{
+    struct fixture *f = *state;
+    const struct secret *root = keyring_root(f->keyring);
+    struct coffer_error err = {0};
+    struct keyring *escrow;
+    struct coffer *coffer;
+    uint8_t wrong[32] = {1};
+    uint32_t id = keyring_active(f->keyring, KEY_FIELD, "main")->id;
+
+    assert_int_equal(coffer_new(f->file.ptr, f->file.len, COFFER_KEK_ROOT, secret_expose(root).ptr,
+                                secret_len(root), &coffer, NULL),
+                     COFFER_OK);
+    coffer_free(coffer);
+    assert_int_equal(
+        coffer_new(f->file.ptr, f->file.len, COFFER_KEK_ROOT, wrong, sizeof wrong, &coffer, NULL),
+        COFFER_E_KEK);
+    assert_int_equal(
+        coffer_new(f->file.ptr, f->file.len, COFFER_KEK_ROOT, wrong, 31, &coffer, NULL),
+        COFFER_E_MISUSE);
+
+    assert_int_equal(keyring_extract(f->keyring, id, NULL, &escrow, NULL), COFFER_OK);
+    buf_clear(&f->file);
+    assert_int_equal(keyring_encode(escrow, &f->file, NULL), COFFER_OK);
+    assert_int_equal(coffer_new(f->file.ptr, f->file.len, COFFER_KEK_ROOT, secret_expose(root).ptr,
+                                secret_len(root), &coffer, &err),
+                     COFFER_E_FORMAT);
+    assert_null(coffer);
+    assert_non_null(strstr(err.message, "escrow file"));
+    assert_int_equal(coffer_update(f->coffer, f->file.ptr, f->file.len, &err), COFFER_E_FORMAT);
+    assert_non_null(strstr(err.message, "escrow file"));
+    keyring_free(escrow);
+}
+
 #define EACH(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int
@@ -487,6 +523,7 @@ main(void)
         cmocka_unit_test(every_built_in_answer_holds),
         EACH(a_batch_seals_and_opens_and_one_bad_cell_stops_no_other),
         EACH(misuse_is_answered),
+        EACH(a_root_key_opens_a_keyring_of_any_kind_and_an_escrow_file_is_none),
         EACH(nothing_is_sealed_after_the_lease),
         EACH(an_older_or_foreign_keyring_is_refused_and_the_old_one_stays),
         EACH(a_column_handle_follows_a_rotation),
