@@ -117,7 +117,8 @@ show_text(const struct cli *cli, const struct keyring *kr)
     for (size_t i = 0; i < keyring_database_count(kr); i++) {
         const struct keyring_database *d = keyring_database_at(kr, i);
 
-        (void)printf("Database %s, backups readable for %u days\n", d->name, (unsigned)d->keep_days);
+        (void)printf("Database %s, backups readable for %u day%s\n", d->name, (unsigned)d->keep_days,
+                     d->keep_days == 1 ? "" : "s");
     }
     for (size_t i = 0; i < keyring_column_count(kr); i++) {
         const struct keyring_column *c = keyring_column_at(kr, i);
@@ -165,45 +166,6 @@ const struct command command_keyring_show = {
 };
 
 static int
-change_kek(struct keyring *kr, void *arg, struct coffer_error *err)
-{
-    return keyring_rewrap(kr, arg, err);
-}
-
-/* Escrow files stay under the KEK that made them, so each is made anew: otherwise the old KEK could not be thrown away. */
-static int
-rewrap_escrow(struct keyring_store *store, const struct keyring *before, struct kek *kek, size_t *count,
-              struct coffer_error *err)
-{
-    struct buf content;
-    int rc = COFFER_OK;
-
-    buf_init(&content, KEYRING_FILE_MAX);
-    for (size_t i = 0; i < keyring_key_count(before) && rc == COFFER_OK; i++) {
-        const struct keyring_key *key = keyring_key_at(before, i);
-        struct keyring *escrow = NULL;
-
-        if (key->state != KEY_ESCROWED)
-            continue;
-        buf_clear(&content);
-        rc = store->escrow_get(store, key->id, &content, err);
-        if (rc == COFFER_OK)
-            rc = keyring_decode_again(buf_view(&content), before, &escrow, err);
-        if (rc == COFFER_OK)
-            rc = keyring_rewrap(escrow, kek, err);
-        if (rc == COFFER_OK)
-            rc = keyring_encode(escrow, &content, err);
-        if (rc == COFFER_OK)
-            rc = store->escrow_put(store, key->id, buf_view(&content), err);
-        if (rc == COFFER_OK)
-            (*count)++;
-        keyring_free(escrow);
-    }
-    buf_wipe(&content);
-    return rc;
-}
-
-static int
 run_rewrap(struct cli *cli, struct coffer_error *err)
 {
     const char *uri = args_text(cli->args, "new-kek");
@@ -222,14 +184,16 @@ run_rewrap(struct cli *cli, struct coffer_error *err)
     if (rc == COFFER_OK)
         rc = cli_kek(cli, uri, &kek, err);
     if (rc == COFFER_OK)
-        rc = audit_change(store, cli->os, cli->who, "keyring.rewrap", NULL, change_kek, kek, NULL, err);
-    if (rc == COFFER_OK)
-        rc = rewrap_escrow(store, kr, kek, &escrowed, err);
+        rc = file_store_rewrap(store, kek, cli->who, &escrowed, err);
     if (rc == COFFER_OK && cli->json)
-        out_json(json_pack("{s:b,s:i}", "rewrapped", 1, "escrow_files", (int)escrowed));
+        out_json(json_pack("{s:b,s:i,s:b}", "rewrapped", 1, "escrow_files", (int)escrowed, "kek_made", (int)made));
     else if (rc == COFFER_OK)
-        (void)printf("The keyring%s is now unlocked by %s.  No data was touched.  Older generations beside the\n"
-                     "keyring still open with the old one.  If a data key leaked, rotate it: this does not help.\n",
+        (void)printf("%s%s%sThe keyring%s is now unlocked by %s.  No data was touched.\n"
+                     "Give programs that are running the new KEK within a minute: with the old one\n"
+                     "they stop sealing then.  Older generations beside the keyring still open with\n"
+                     "the old one.  If a data key leaked, rotate it: this does not help.\n",
+                     made ? "Made " : "", made ? strchr(uri, ':') + 1 : "",
+                     made ? ": 32 random bytes.  Keep a copy apart from the keyring.\n" : "",
                      escrowed > 0 ? " with its escrow files" : "", uri);
     kek_close(kek);
     keyring_free(kr);
@@ -243,7 +207,10 @@ const struct command command_keyring_rewrap = {
     .name = "keyring rewrap",
     .synopsis = "--new-kek URI",
     .summary = "change the key or passphrase that unlocks it",
-    .details = "  coffer keyring rewrap --kek file:kek.bin --new-kek passphrase:\n",
+    .details = "Escrow files come along; no data is touched.  A crash leaves nothing under the old KEK\n"
+               "alone: give the same command again.  Programs that are running must be given the new\n"
+               "KEK within a minute; with the old one they stop sealing then.\n\n"
+               "  coffer keyring rewrap --kek file:kek.bin --new-kek passphrase:\n",
     .options = options_rewrap,
     .run = run_rewrap,
 };
@@ -257,11 +224,13 @@ run_export(struct cli *cli, struct coffer_error *err)
     struct keyring *kr = NULL, *one = NULL;
     struct kek *kek = NULL;
     struct buf content;
+    char details[48];
     bool made;
-    uint32_t id;
+    uint32_t id = 0;
     int rc = parse_key_id(cli->args->words[0], &id, err);
 
     buf_init(&content, KEYRING_FILE_MAX);
+    (void)snprintf(details, sizeof details, "{\"key\":\"%08x\"}", (unsigned)id);
     if (rc == COFFER_OK && path == NULL)
         rc = error_set(err, COFFER_E_MISUSE, "keyring export needs --out FILE");
     if (rc == COFFER_OK)
@@ -282,7 +251,7 @@ run_export(struct cli *cli, struct coffer_error *err)
     if (rc == COFFER_OK && one != NULL)
         rc = keyring_encode(one, &content, err);
     if (rc == COFFER_OK)
-        rc = audit_change(store, cli->os, cli->who, "key.export", NULL, NULL, NULL, NULL, err);
+        rc = audit_change(store, cli->os, cli->who, "key.export", details, NULL, NULL, NULL, err);
     if (rc == COFFER_OK)
         rc = cli->os->write_file(cli->os, path, buf_view(&content), 0600, true, err);
     if (rc == COFFER_OK && cli->json)
@@ -375,7 +344,7 @@ const struct command command_keyring_import = {
     .synopsis = "FILE [--export-kek URI]",
     .summary = "bring an escrowed key back",
     .details = "For reading data made under a key that is in escrow, as after restoring an old backup.\n\n"
-               "  coffer keyring import k.coffer.escrow/1f2e3d4c\n",
+               "  coffer keyring import k.coffer.escrow/1f2e3d4c.key\n",
     .options = options_import,
     .words_min = 1,
     .words_max = 1,

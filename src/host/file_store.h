@@ -29,6 +29,8 @@ COFFER_MUST_CHECK int file_store_write(const struct os *os, const char *path, st
 /* file_store_side.c: what lies beside the keyring. */
 int file_escrow_put(struct keyring_store *store, uint32_t key_id, struct bytes content, struct coffer_error *err);
 int file_escrow_get(struct keyring_store *store, uint32_t key_id, struct buf *content, struct coffer_error *err);
+/* Lay the file that takes the place of an escrow file once the keyring is under another KEK. */
+int file_escrow_put_next(struct file_store *fs, uint32_t key_id, struct bytes content, struct coffer_error *err);
 int file_escrow_remove(struct keyring_store *store, uint32_t key_id, struct coffer_error *err);
 int file_audit_append(struct keyring_store *store,
                       int (*make)(void *arg, struct bytes log, struct buf *line, struct coffer_error *err), void *arg,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Beside the keyring: NAME.escrow/<8hex>.key, NAME.certificates/<name>, NAME.audit.  docs/FORMAT.md
+/* Beside the keyring: NAME.escrow/<8hex>.key (and .key.new), NAME.certificates/<name>, NAME.audit.  docs/FORMAT.md
  * "Files beside the keyring". */
 #include "host/file_store.h"
 
@@ -19,6 +19,12 @@ static char *
 escrow_path(const struct file_store *fs, uint32_t key_id)
 {
     return mem_format("%s.escrow/%08x.key", fs->path, (unsigned)key_id);
+}
+
+static char *
+escrow_next_path(const struct file_store *fs, uint32_t key_id)
+{
+    return mem_format("%s.escrow/%08x.key.new", fs->path, (unsigned)key_id);
 }
 
 static int
@@ -76,6 +82,50 @@ file_escrow_put(struct keyring_store *store, uint32_t key_id, struct bytes conte
 }
 
 int
+file_escrow_put_next(struct file_store *fs, uint32_t key_id, struct bytes content,
+                     struct coffer_error *err)
+{
+    char *path = escrow_next_path(fs, key_id);
+    int rc = path == NULL ? error_nomem(err)
+                          : file_store_write(fs->os, path, content, 0600, false, err);
+
+    mem_free(path);
+    return rc;
+}
+
+static bool
+opens(const struct file_store *fs, struct bytes content)
+{
+    struct keyring *escrow = NULL;
+    bool ok = keyring_decode_again(content, fs->known, &escrow, NULL) == COFFER_OK;
+
+    keyring_free(escrow);
+    return ok;
+}
+
+/* A change of the KEK that was cut short has left the file for the new KEK beside the one for the
+ * old (file_store_rewrap.c): the one that opens as the keyring does is the one that counts. */
+static void
+take_next(struct file_store *fs, uint32_t key_id, const char *path, struct buf *content)
+{
+    char *next = escrow_next_path(fs, key_id);
+    struct buf other;
+
+    buf_init(&other, KEYRING_FILE_MAX);
+    if (next != NULL &&
+        fs->os->read_file(fs->os, next, KEYRING_FILE_MAX, &other, NULL) == COFFER_OK &&
+        opens(fs, buf_view(&other))) {
+        buf_clear(content);
+        buf_bytes(content, buf_view(&other));
+        /* Who may only read reads all the same; the next who may write puts it in its place. */
+        if (fs->os->rename_file(fs->os, next, path, NULL) != COFFER_OK)
+            buf_clear(&other);
+    }
+    buf_wipe(&other);
+    mem_free(next);
+}
+
+int
 file_escrow_get(struct keyring_store *store, uint32_t key_id, struct buf *content,
                 struct coffer_error *err)
 {
@@ -91,6 +141,12 @@ file_escrow_get(struct keyring_store *store, uint32_t key_id, struct buf *conten
         rc = error_set(err, rc,
                        "key %08x is not in escrow: no file %s; put it back from where you keep it",
                        (unsigned)key_id, path);
+    if (rc == COFFER_OK && fs->known == NULL)
+        rc = file_store_load(fs, NULL, NULL, err);
+    if (rc == COFFER_OK && !opens(fs, buf_view(content))) {
+        take_next(fs, key_id, path, content);
+        rc = buf_status(content, err);
+    }
     mem_free(path);
     return rc;
 }
@@ -99,15 +155,18 @@ int
 file_escrow_remove(struct keyring_store *store, uint32_t key_id, struct coffer_error *err)
 {
     struct file_store *fs = (struct file_store *)store;
-    char *path = escrow_path(fs, key_id);
-    int rc = path == NULL ? error_nomem(err) : COFFER_OK;
+    char *path = escrow_path(fs, key_id), *next = escrow_next_path(fs, key_id);
+    int rc = path == NULL || next == NULL ? error_nomem(err) : COFFER_OK;
 
     if (rc == COFFER_OK && fs->known == NULL)
         rc = file_store_load(fs, NULL, NULL, err);
     if (rc == COFFER_OK)
         rc = fs->os->remove_file(fs->os, path, err);
     if (rc == COFFER_OK)
+        rc = fs->os->remove_file(fs->os, next, err);
+    if (rc == COFFER_OK)
         rc = generations_forget(fs->os, fs->path, fs->known, key_id, err);
+    mem_free(next);
     mem_free(path);
     return rc;
 }

@@ -29,6 +29,11 @@ void file_store_close(struct keyring_store *store);
 COFFER_MUST_CHECK int file_store_init(const char *path, struct kek *kek, const struct os *os, const char *who,
                                       struct coffer_error *err);
 
+/* Another KEK for the keyring and for each of its escrow files; `*escrowed` of these.  Audited.  After a failure or a crash at
+ * any instant everything opens either with the old KEK or with the new one.  `kek` is borrowed. */
+COFFER_MUST_CHECK int file_store_rewrap(struct keyring_store *store, struct kek *kek, const char *who, size_t *escrowed,
+                                        struct coffer_error *err);
+
 /* ---- a database as the keyring knows it ---- */
 
 struct host_database {

@@ -15,14 +15,20 @@
 static char folder[64], path[128];
 
 static struct kek *
-new_kek(void)
+kek_of(uint8_t byte)
 {
     uint8_t key[32];
     struct kek *kek;
 
-    memset(key, 0x42, sizeof key);
+    memset(key, byte, sizeof key);
     assert_int_equal(kek_key_new(bytes_of(key, sizeof key), &kek, NULL), COFFER_OK);
     return kek;
+}
+
+static struct kek *
+new_kek(void)
+{
+    return kek_of(0x42);
 }
 
 static struct keyring_store *
@@ -222,6 +228,13 @@ dying_remove(const struct os *os, const char *name, struct coffer_error *err)
     return dead() ? error_set(err, COFFER_E_IO, "gone") : os_real.remove_file(&os_real, name, err);
 }
 
+static int
+dying_rename(const struct os *os, const char *from, const char *to, struct coffer_error *err)
+{
+    return dead() ? error_set(err, COFFER_E_IO, "gone")
+                  : os_real.rename_file(&os_real, from, to, err);
+}
+
 static void
 death_at_any_step_leaves_the_old_or_the_new(void **state)
 {
@@ -306,6 +319,96 @@ an_escrow_file_must_hold_the_key_and_destroying_cleans_the_generations(void **st
     keyring_free(kr);
 }
 
+static uint32_t
+escrowed_key(struct keyring_store *store)
+{
+    static const enum key_state way[] = {KEY_DRAINING, KEY_FENCED, KEY_PROVEN, KEY_ESCROWED};
+    struct keyring *kr, *extract;
+    struct buf content;
+    uint32_t id = 0;
+
+    assert_int_equal(keyring_store_edit(store, add_key, &id, &kr, NULL), COFFER_OK);
+    buf_init(&content, KEYRING_FILE_MAX);
+    assert_int_equal(keyring_extract(kr, id, NULL, &extract, NULL), COFFER_OK);
+    assert_int_equal(keyring_encode(extract, &content, NULL), COFFER_OK);
+    assert_int_equal(store->escrow_put(store, id, buf_view(&content), NULL), COFFER_OK);
+    for (size_t i = 0; i < sizeof way / sizeof *way; i++)
+        assert_int_equal(keyring_key_move(kr, id, way[i], 9, NULL), COFFER_OK);
+    assert_int_equal(store->commit(store, kr, NULL), COFFER_OK);
+    buf_wipe(&content);
+    keyring_free(extract);
+    keyring_free(kr);
+    return id;
+}
+
+static bool
+opens_all(uint8_t kek, const uint32_t ids[2])
+{
+    struct keyring_store *store;
+    struct keyring *kr = NULL;
+    struct buf content;
+    int rc;
+
+    assert_int_equal(file_store_open(path, kek_of(kek), &os_real, &store, NULL), COFFER_OK);
+    rc = store->load(store, &kr, NULL);
+    buf_init(&content, KEYRING_FILE_MAX);
+    for (int i = 0; i < 2 && rc == COFFER_OK; i++) {
+        struct keyring *escrow;
+
+        assert_int_equal(store->escrow_get(store, ids[i], &content, NULL), COFFER_OK);
+        assert_int_equal(keyring_decode_again(buf_view(&content), kr, &escrow, NULL), COFFER_OK);
+        assert_non_null(keyring_material(escrow, ids[i]));
+        keyring_free(escrow);
+    }
+    buf_wipe(&content);
+    keyring_free(kr);
+    file_store_close(store);
+    assert_true(rc == COFFER_OK || rc == COFFER_E_KEK);
+    return rc == COFFER_OK;
+}
+
+/* Whatever instant a change of the KEK dies at, one KEK opens the keyring and every escrow file. */
+static void
+a_change_of_the_kek_cut_short_leaves_nothing_behind(void **state)
+{
+    uint32_t ids[2] = {escrowed_key(*state), escrowed_key(*state)};
+    uint8_t kek = 0x42;
+    char next[200];
+    struct stat st;
+    unsigned nth, after_the_moment = 0;
+    int rc;
+
+    calls_left = 0;
+    for (nth = 1; calls_left == 0; nth++) {
+        struct keyring_store *store;
+        struct kek *to = kek_of((uint8_t)(kek + 1));
+        size_t count = 0;
+
+        dying = os_real;
+        dying.write_file = dying_write;
+        dying.append_file = dying_append;
+        dying.remove_file = dying_remove;
+        dying.rename_file = dying_rename;
+        calls_left = nth;
+        assert_true(nth < 50);
+        assert_int_equal(file_store_open(path, kek_of(kek), &dying, &store, NULL), COFFER_OK);
+        rc = file_store_rewrap(store, to, "tester", &count, NULL);
+        kek_close(to);
+        file_store_close(store);
+        if (opens_all((uint8_t)(kek + 1), ids)) {
+            kek++;
+            after_the_moment += calls_left == 0;
+        } else {
+            assert_int_not_equal(rc, COFFER_OK);
+            assert_true(opens_all(kek, ids));
+        }
+    }
+    assert_true(after_the_moment > 0); /* between keyring and escrow files, too */
+    assert_true(nth > 5);
+    snprintf(next, sizeof next, "%s.escrow/%08x.key.new", path, (unsigned)ids[0]);
+    assert_int_equal(stat(next, &st), -1);
+}
+
 static void
 a_certificate_name_stays_in_its_folder(void **state)
 {
@@ -337,6 +440,8 @@ main(void)
         cmocka_unit_test_setup_teardown(
             an_escrow_file_must_hold_the_key_and_destroying_cleans_the_generations, setup,
             teardown),
+        cmocka_unit_test_setup_teardown(a_change_of_the_kek_cut_short_leaves_nothing_behind, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(a_certificate_name_stays_in_its_folder, setup, teardown),
     };
 
