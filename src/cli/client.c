@@ -59,7 +59,7 @@ change(struct cli *cli, bool waive, struct coffer_error *err)
     if (cli->json)
         out_json(json_pack("{s:s,s:s}", "client", declare.name, "event", waive ? "waived" : "declared"));
     else if (waive)
-        (void)printf("Gates up to epoch %llu do not wait for %s.\n", (unsigned long long)declare.epoch, declare.name);
+        (void)printf("What is open now does not wait for %s; later rotations do again.\n", declare.name);
     else
         (void)printf("Client %s is declared: gates wait until it has shown the epoch they need.\n", declare.name);
     return COFFER_OK;
@@ -125,8 +125,9 @@ const struct command command_client_list = {
 const struct command command_client_waive = {
     .name = "client waive",
     .synopsis = "NAME",
-    .summary = "let the gates of now pass without a client",
-    .details = "What NAME seals later under an old key meets the fence.  Later rotations wait for it again.\n",
+    .summary = "do not wait for a client in what is open now",
+    .details = "Holds for every gate of the rotation that is open.  What NAME seals later under an\n"
+               "old key meets the fence.  Later rotations wait for it again.\n",
     .options = options_none,
     .words_min = 1,
     .words_max = 1,

@@ -41,7 +41,8 @@ look_at_beat(void *arg, const struct heartbeat *beat, struct coffer_error *err)
 }
 
 int
-gate_check(struct session *s, uint64_t epoch, size_t *live, struct coffer_error *err)
+gate_check(struct session *s, const struct rotation *rotation, uint64_t epoch, size_t *live,
+           struct coffer_error *err)
 {
     struct gate gate = {.s = s, .epoch = epoch, .now_us = s->env->os->now_us(s->env->os)};
     size_t declared = keyring_client_count(s->keyring), i;
@@ -55,7 +56,8 @@ gate_check(struct session *s, uint64_t epoch, size_t *live, struct coffer_error 
     for (i = 0; rc == COFFER_OK && i < declared; i++) {
         const struct keyring_client *client = keyring_client_at(s->keyring, i);
 
-        if (!gate.shown[i] && client->waived_epoch < epoch)
+        if (!gate.shown[i] && client->waived_epoch < epoch &&
+            (rotation == NULL || client->waived_epoch <= rotation->begin_epoch))
             buf_format(&gate.names, "%s%s (declared; waive it with: coffer client waive %s)",
                        gate.waiting++ ? ", " : "", client->name, client->name);
     }
@@ -110,7 +112,7 @@ gate_wait(struct session *s, struct rotation *rotation, uint64_t epoch, const ch
     int rc;
 
     for (;;) {
-        rc = gate_check(s, epoch, NULL, &reason);
+        rc = gate_check(s, rotation, epoch, NULL, &reason);
         if (rc == COFFER_OK)
             return COFFER_OK;
         if (rc != COFFER_E_NOTYET || s->options->no_wait)
@@ -167,7 +169,7 @@ anybody(struct session *s, bool *out, struct coffer_error *err)
     int rc;
 
     buf_init(&who, 4096);
-    rc = gate_check(s, 0, &live, err);
+    rc = gate_check(s, NULL, 0, &live, err);
     if (rc == COFFER_OK || rc == COFFER_E_NOTYET)
         rc = session_others(s, &others, &who, err);
     buf_wipe(&who);

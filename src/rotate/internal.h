@@ -28,6 +28,7 @@ struct rotation {
     uint32_t pass;             /* of the walk: 1 the drain, 2… the sweeps */
     bool paused, aborting;
     bool reversed;             /* an abort took effect: from and to have changed places */
+    uint64_t begin_epoch;      /* keyring epoch before its first change: clients waived after it are not waited for */
     uint64_t activate_epoch;   /* keyring epoch that every client must have shown before the fence */
     int64_t started_us, step_us;
     struct db_mark mark;       /* taken at PROVE */

@@ -77,9 +77,9 @@ void column_cell_spec(const struct keyring_column *column, struct db_cell_spec *
  * asked to stop or paused. */
 COFFER_MUST_CHECK int gate_wait(struct session *s, struct rotation *rotation, uint64_t epoch,
                                 const char *what, struct coffer_error *err);
-/* For whom the gate would wait: COFFER_OK when open, NOTYET with names. */
-COFFER_MUST_CHECK int gate_check(struct session *s, uint64_t epoch, size_t *live,
-                                 struct coffer_error *err);
+/* For whom the gate would wait: COFFER_OK when open, NOTYET with names.  A waiver holds for the whole rotation (NULL: none). */
+COFFER_MUST_CHECK int gate_check(struct session *s, const struct rotation *rotation, uint64_t epoch,
+                                 size_t *live, struct coffer_error *err);
 /* Wait `ms`, saying so, unless stopped; nothing with 0. */
 COFFER_MUST_CHECK int wait_for(struct session *s, struct rotation *rotation, const char *step,
                                int64_t until_us, const char *what, struct coffer_error *err);

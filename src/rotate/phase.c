@@ -117,7 +117,7 @@ open_record(struct session *s, enum rotation_kind kind, const struct uuid *ids, 
         r->kind = kind;
         r->step = STEP_DRAIN; /* further workers join in this step */
         r->started_us = r->step_us = s->env->os->now_us(s->env->os);
-        r->activate_epoch = keyring_epoch(s->keyring);
+        r->begin_epoch = r->activate_epoch = keyring_epoch(s->keyring);
     } else {
         return rc;
     }

@@ -58,11 +58,11 @@ record_write(const struct rotation *r)
         uuid_format(&r->columns[i], id);
         json_array_append_new(columns, json_string(id));
     }
-    root = json_pack("{s:s,s:s,s:s,s:o,s:o,s:o,s:i,s:b,s:b,s:b,s:I,s:I,s:I,s:s,s:I,s:I}", "kind",
+    root = json_pack("{s:s,s:s,s:s,s:o,s:o,s:o,s:i,s:b,s:b,s:b,s:I,s:I,s:I,s:I,s:s,s:I,s:I}", "kind",
                      rotation_kind_name(r->kind), "step", rotation_step_name(r->step), "line",
                      r->line, "from", key_json(r->from_key), "to", key_json(r->to_key), "columns",
                      columns, "pass", (int)r->pass, "paused", r->paused, "aborting", r->aborting,
-                     "reversed", r->reversed, "activate_epoch", (json_int_t)r->activate_epoch,
+                     "reversed", r->reversed, "begin_epoch", (json_int_t)r->begin_epoch, "activate_epoch", (json_int_t)r->activate_epoch,
                      "started_us", (json_int_t)r->started_us, "step_us", (json_int_t)r->step_us,
                      "position", r->mark.position, "xid", (json_int_t)r->mark.xid, "total_rows",
                      (json_int_t)r->total_rows);
@@ -91,7 +91,7 @@ record_read(const char *id, struct bytes content, uint64_t epoch, struct rotatio
 {
     const char *kind, *step, *line, *from, *to, *position;
     json_t *root, *columns;
-    json_int_t activate, started, entered, xid, total;
+    json_int_t begin = INT64_MAX, activate, started, entered, xid, total;
     int pass, paused, aborting, reversed, rc = COFFER_E_FORMAT;
     size_t i;
 
@@ -99,10 +99,10 @@ record_read(const char *id, struct bytes content, uint64_t epoch, struct rotatio
     root = json_loadb((const char *)content.ptr, content.len, 0, NULL);
     if (root == NULL)
         return error_set(err, COFFER_E_FORMAT, "the record of rotation %s is no JSON", id);
-    if (json_unpack(root, "{s:s,s:s,s:s,s:s,s:s,s:o,s:i,s:b,s:b,s:b,s:I,s:I,s:I,s:s,s:I,s:I}",
+    if (json_unpack(root, "{s:s,s:s,s:s,s:s,s:s,s:o,s:i,s:b,s:b,s:b,s?I,s:I,s:I,s:I,s:s,s:I,s:I}",
                     "kind", &kind, "step", &step, "line", &line, "from", &from, "to", &to,
                     "columns", &columns, "pass", &pass, "paused", &paused, "aborting", &aborting,
-                    "reversed", &reversed, "activate_epoch", &activate, "started_us", &started,
+                    "reversed", &reversed, "begin_epoch", &begin, "activate_epoch", &activate, "started_us", &started,
                     "step_us", &entered, "position", &position, "xid", &xid, "total_rows",
                     &total) != 0) {
         error_set(err, rc, "the record of rotation %s lacks a member", id);
@@ -127,6 +127,7 @@ record_read(const char *id, struct bytes content, uint64_t epoch, struct rotatio
     r->paused = paused != 0;
     r->aborting = aborting != 0;
     r->reversed = reversed != 0;
+    r->begin_epoch = (uint64_t)begin; /* one of before there was the member: no waiver is later */
     r->activate_epoch = (uint64_t)activate;
     r->started_us = started;
     r->step_us = entered;

@@ -99,6 +99,7 @@ begin(struct session *s, const char *line, const struct uuid *split, size_t spli
     uuid_format(&id, r->id);
     r->kind = ROTATION_ROTATE;
     r->step = STEP_STAGE;
+    r->begin_epoch = keyring_epoch(s->keyring);
     r->started_us = r->step_us = s->env->os->now_us(s->env->os);
     snprintf(r->line, sizeof r->line, "%s", line);
     if (split != NULL) {

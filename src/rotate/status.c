@@ -88,7 +88,7 @@ open_status(struct session *s, struct rotate_open *out, bool *found, struct coff
     out->started_us = r.started_us;
     rc = pass_totals(s, &r, r.pass, &pass, err);
     out->done = pass.rows_read;
-    if (rc == COFFER_OK && gate_check(s, r.activate_epoch, NULL, &reason) == COFFER_E_NOTYET)
+    if (rc == COFFER_OK && gate_check(s, &r, r.activate_epoch, NULL, &reason) == COFFER_E_NOTYET)
         snprintf(out->waiting, sizeof out->waiting, "%.290s", reason.message);
     rotation_free(&r);
     return rc;

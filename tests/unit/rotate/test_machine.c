@@ -477,6 +477,35 @@ a_live_client_that_is_behind_holds_the_gate(void **state)
     keyring_free(kr);
 }
 
+static int
+declare(struct keyring *kr, void *arg, struct coffer_error *err)
+{
+    struct keyring_client client = {.name = "nightly",
+                                    .declared_us = 1,
+                                    .waived_epoch = arg != NULL ? keyring_epoch(kr) + 1 : 0};
+
+    return keyring_client_put(kr, &client, err);
+}
+
+/* A waiver holds for each gate of the rotation that it was given in, and for no later one. */
+static void
+a_waiver_holds_for_the_rotation_that_is_open(void **state)
+{
+    struct bench *b = *state;
+    struct keyring_store *store = &b->store->store;
+    struct coffer_error err = {0};
+
+    protect(b);
+    assert_int_equal(keyring_store_edit(store, declare, NULL, NULL, NULL), COFFER_OK);
+    b->options.no_wait = true;
+    assert_int_equal(rotate_run(&b->env, NULL, 0, &b->options, &err), COFFER_E_NOTYET);
+    assert_non_null(strstr(err.message, "nightly"));
+    assert_int_equal(keyring_store_edit(store, declare, store, NULL, NULL), COFFER_OK);
+    must(b, rotate_run(&b->env, NULL, 0, &b->options, &err), &err);
+    assert_int_equal(rotate_run(&b->env, NULL, 0, &b->options, &err), COFFER_E_NOTYET);
+    assert_non_null(strstr(err.message, "coffer client waive nightly"));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int
@@ -492,6 +521,7 @@ main(void)
         TEST(an_abort_goes_the_other_way_and_proves_the_abandoned_key),
         TEST(a_cell_that_does_not_open_forbids_the_proof),
         TEST(a_live_client_that_is_behind_holds_the_gate),
+        TEST(a_waiver_holds_for_the_rotation_that_is_open),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
