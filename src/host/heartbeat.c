@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A heartbeat: row "NAME@HOST:PID" of working table client.  docs/FORMAT.md "Working rows". */
+#include "base/mem.h"
 #include "host/host.h"
 #include "ledger/json.h"
 
@@ -150,4 +151,98 @@ heartbeat_list(struct journal *journal, heartbeat_fn fn, void *arg, struct coffe
     struct listing listing = {fn, arg};
 
     return journal_list(journal, "client", "", give_beat, &listing, NULL, err);
+}
+
+/* ---- rows of clients that are long gone ---- */
+
+#define PRUNE_MAX 64
+
+struct shown { /* by a declared client */
+    uint64_t epoch;
+    int64_t at_us;
+};
+
+struct prune {
+    const struct keyring *keyring;
+    int64_t before_us;
+    struct shown *best; /* one for each declared client */
+    char (*names)[KEYRING_NAME_MAX];
+    size_t count;
+};
+
+static int
+find_best(void *arg, const struct heartbeat *beat, struct coffer_error *err)
+{
+    struct prune *p = arg;
+
+    (void)err;
+    for (size_t i = 0; i < keyring_client_count(p->keyring); i++) {
+        struct shown *best = &p->best[i];
+
+        if (strcmp(keyring_client_at(p->keyring, i)->name, beat->role) == 0 &&
+            (beat->epoch > best->epoch || (beat->epoch == best->epoch && beat->at_us > best->at_us)))
+            *best = (struct shown){beat->epoch, beat->at_us};
+    }
+    return COFFER_OK;
+}
+
+static bool
+is_best(const struct prune *p, const struct heartbeat *beat)
+{
+    for (size_t i = 0; i < keyring_client_count(p->keyring); i++) {
+        if (strcmp(keyring_client_at(p->keyring, i)->name, beat->role) == 0 &&
+            beat->epoch == p->best[i].epoch && beat->at_us == p->best[i].at_us)
+            return true;
+    }
+    return false;
+}
+
+/* The end of a rotation compares what was opened under the proven key before and after its grace. */
+static bool
+is_evidence(const struct prune *p, const struct heartbeat *beat)
+{
+    for (size_t i = 0; i < beat->use_count; i++) {
+        const struct keyring_key *key = keyring_key(p->keyring, beat->use[i].key_id);
+
+        if (key != NULL && key->state != KEY_ACTIVE && key->state != KEY_ESCROWED &&
+            key->state != KEY_DESTROYED)
+            return true;
+    }
+    return false;
+}
+
+static int
+find_gone(void *arg, const struct heartbeat *beat, struct coffer_error *err)
+{
+    struct prune *p = arg;
+
+    (void)err;
+    if (p->count < PRUNE_MAX && beat->at_us < p->before_us && !is_best(p, beat) && !is_evidence(p, beat))
+        memcpy(p->names[p->count++], beat->client, sizeof beat->client);
+    return COFFER_OK;
+}
+
+int
+heartbeat_prune(struct journal *journal, int64_t now_us, size_t *removed, struct coffer_error *err)
+{
+    struct prune p = {.keyring = journal->keyring,
+                      .before_us = now_us - (int64_t)HEARTBEAT_KEPT_MS * 1000};
+    int rc;
+
+    *removed = 0;
+    p.best = mem_array(keyring_client_count(p.keyring) + 1, sizeof *p.best);
+    p.names = mem_array(PRUNE_MAX, sizeof *p.names);
+    rc = p.best == NULL || p.names == NULL ? error_nomem(err) : COFFER_OK;
+    if (rc == COFFER_OK)
+        rc = heartbeat_list(journal, find_best, &p, err);
+    if (rc == COFFER_OK)
+        rc = heartbeat_list(journal, find_gone, &p, err);
+    while (rc == COFFER_OK && *removed < p.count) {
+        rc = journal_remove(journal, "client", p.names[*removed], err);
+        if (rc == COFFER_OK)
+            ++*removed;
+    }
+    mem_free(p.best);
+    mem_free(p.names);
+    return rc;
 }

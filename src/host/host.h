@@ -80,6 +80,10 @@ struct heartbeat {
 #define HEARTBEAT_LIVE_MS 90000
 COFFER_MUST_CHECK int heartbeat_write(struct journal *journal, const struct heartbeat *beat, struct coffer_error *err);
 typedef int (*heartbeat_fn)(void *arg, const struct heartbeat *beat, struct coffer_error *err);
+/* Remove rows of clients that were last seen a day ago, at most a few dozen (`*removed`).  What a gate or a proof may still ask for
+ * stays: the row of each declared client that shows most, and rows that used a key which is neither active nor retired. */
+#define HEARTBEAT_KEPT_MS 86400000
+COFFER_MUST_CHECK int heartbeat_prune(struct journal *journal, int64_t now_us, size_t *removed, struct coffer_error *err);
 COFFER_MUST_CHECK int heartbeat_list(struct journal *journal, heartbeat_fn fn, void *arg, struct coffer_error *err);
 
 #endif

@@ -10,6 +10,7 @@
 #define BUSY_AGAIN_MS 500
 #define BACK_OFF_MIN_MS 1000
 #define BACK_OFF_MAX_MS 30000
+#define PRUNE_EVERY_MS 3600000
 #define BUSY_MS 200 /* a beat never holds an application's database up for longer */
 
 static void
@@ -169,6 +170,20 @@ use_newest(struct coffer_host *h, struct attached *a, struct coffer_error *err)
     return COFFER_OK;
 }
 
+/* Every process leaves a row, and there is nobody else to clear them away.  A failure is of no
+ * consequence: a later look tries again. */
+static void
+prune(struct coffer_host *h, struct attached *a, int64_t now_ms)
+{
+    size_t removed = 0;
+
+    if (now_ms < a->prune_ms)
+        return;
+    if (heartbeat_prune(&a->database->journal, h->os->now_us(h->os), &removed, NULL) != COFFER_OK ||
+        removed == 0)
+        a->prune_ms = now_ms + PRUNE_EVERY_MS;
+}
+
 static void
 beat(struct coffer_host *h, struct attached *a, int64_t now_ms)
 {
@@ -186,6 +201,7 @@ beat(struct coffer_host *h, struct attached *a, int64_t now_ms)
     if (rc == COFFER_OK)
         rc = coffer_host_beat(h, a, false, &err);
     if (rc == COFFER_OK) {
+        prune(h, a, now_ms);
         a->back_off_ms = 0;
         a->next_ms = now_ms + HEARTBEAT_EVERY_MS;
     } else if (rc == COFFER_E_CONFLICT) { /* the application is writing: soon again */

@@ -21,6 +21,7 @@ struct attached {
     int64_t next_ms;
     unsigned back_off_ms;
     uint64_t shown_epoch;
+    int64_t prune_ms; /* when to look next for rows of clients that are long gone */
 };
 
 struct coffer_host {

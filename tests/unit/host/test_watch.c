@@ -182,6 +182,131 @@ a_keyring_that_is_gone_or_older_shows_in_health(void **state)
     buf_wipe(&old);
 }
 
+struct rows {
+    char names[16][KEYRING_NAME_MAX];
+    size_t count;
+};
+
+static int
+take_name(void *arg, const struct heartbeat *beat, struct coffer_error *err)
+{
+    struct rows *rows = arg;
+
+    memcpy(rows->names[rows->count++], beat->client, sizeof beat->client);
+    return COFFER_OK;
+}
+
+static void
+leave_row(struct journal *journal, const char *client, const char *role, uint64_t epoch,
+          int64_t at_us, uint32_t used)
+{
+    struct heartbeat beat = {
+        .epoch = epoch, .at_us = at_us, .use = {{used, 1, 1}}, .use_count = used != 0};
+
+    strcpy(beat.client, client);
+    strcpy(beat.role, role);
+    assert_int_equal(heartbeat_write(journal, &beat, NULL), COFFER_OK);
+}
+
+static int
+declare_batch(struct keyring *kr, void *arg, struct coffer_error *err)
+{
+    struct keyring_client client = {.name = "batch", .declared_us = 1};
+
+    return keyring_client_put(kr, &client, err);
+}
+
+static bool
+has(const struct rows *rows, const char *name)
+{
+    for (size_t i = 0; i < rows->count; i++) {
+        if (strcmp(rows->names[i], name) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* What a gate or a proof may still ask for is kept: see heartbeat_prune(). */
+static void
+rows_of_clients_long_gone_are_cleared_away_but_not_what_counts(void **state)
+{
+    const int64_t now = os_real.now_us(&os_real), old = now - 2 * (int64_t)HEARTBEAT_KEPT_MS * 1000;
+    struct coffer_host *host;
+    struct host_database *d;
+    struct keyring *kr;
+    struct rows rows;
+    int64_t began = os_real.monotonic_ms(&os_real);
+    uint32_t staged = 0;
+    uint8_t id[16];
+
+    assert_int_equal(keyring_store_edit(store, add_key, NULL, NULL, NULL), COFFER_OK);
+    assert_int_equal(keyring_store_edit(store, declare_batch, NULL, &kr, NULL), COFFER_OK);
+    for (size_t i = 0; i < keyring_key_count(kr); i++) {
+        if (keyring_key_at(kr, i)->state == KEY_STAGED)
+            staged = keyring_key_at(kr, i)->id;
+    }
+    assert_int_equal(host_database_open(kr, url, false, NULL, &d, NULL), COFFER_OK);
+    leave_row(&d->journal, "web@a:1", "web", 2, old, 0);
+    leave_row(&d->journal, "web@a:2", "web", 2, now, 0);
+    leave_row(&d->journal, "web@a:3", "web", 2, old, staged);
+    leave_row(&d->journal, "web@a:4", "web", 2, old, keyring_active(kr, KEY_FIELD, "main")->id);
+    leave_row(&d->journal, "batch@a:5", "batch", 1, old + 5, 0);
+    leave_row(&d->journal, "batch@a:6", "batch", 2, old, 0);
+    host = open_host();
+    assert_int_equal(coffer_host_attach(host, url, id, NULL), COFFER_OK);
+    do {
+        memset(&rows, 0, sizeof rows);
+        (void)!heartbeat_list(&d->journal, take_name, &rows, NULL);
+        assert_true(os_real.monotonic_ms(&os_real) - began < 10000);
+        os_real.sleep_ms(&os_real, 20);
+    } while (rows.count != 4); /* the host's own among them */
+    assert_true(has(&rows, "web@a:2"));
+    assert_true(has(&rows, "web@a:3"));
+    assert_true(has(&rows, "batch@a:6"));
+    coffer_host_close(host);
+    host_database_close(d);
+    keyring_free(kr);
+}
+
+static void
+an_escrow_file_is_no_keyring(void **state)
+{
+    struct coffer_host_options options = {NULL, kek_uri, "web"};
+    struct keyring *kr, *escrow;
+    struct coffer_host *host;
+    struct coffer_error err = {0};
+    char other[160];
+    struct buf file;
+    uint32_t id;
+
+    assert_int_equal(keyring_store_edit(store, add_key, NULL, &kr, NULL), COFFER_OK);
+    id = keyring_key_at(kr, keyring_key_count(kr) - 1)->id;
+    assert_int_equal(keyring_extract(kr, id, NULL, &escrow, NULL), COFFER_OK);
+    buf_init(&file, KEYRING_FILE_MAX);
+    assert_int_equal(keyring_encode(escrow, &file, NULL), COFFER_OK);
+    snprintf(other, sizeof other, "%s/one.key", folder);
+    assert_int_equal(os_real.write_file(&os_real, other, buf_view(&file), 0600, false, NULL),
+                     COFFER_OK);
+    options.keyring = other;
+    assert_int_equal(coffer_host_open(&options, &host, &err), COFFER_E_FORMAT);
+    assert_non_null(strstr(err.message, "escrow file"));
+
+    /* nor may one be put in the place of the keyring in use */
+    host = open_host();
+    assert_int_equal(os_real.write_file(&os_real, path, buf_view(&file), 0600, false, NULL),
+                     COFFER_OK);
+    for (int64_t began = os_real.monotonic_ms(&os_real);
+         coffer_host_health(host, &err) != COFFER_E_FORMAT;) {
+        assert_true(os_real.monotonic_ms(&os_real) - began < 5000);
+        os_real.sleep_ms(&os_real, 10);
+    }
+    assert_non_null(strstr(err.message, "escrow file"));
+    coffer_host_close(host);
+    buf_wipe(&file);
+    keyring_free(escrow);
+    keyring_free(kr);
+}
+
 static void
 a_database_that_the_keyring_does_not_know_is_not_attached(void **state)
 {
@@ -207,6 +332,9 @@ main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(a_keyring_that_is_gone_or_older_shows_in_health, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(
+            rows_of_clients_long_gone_are_cleared_away_but_not_what_counts, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_escrow_file_is_no_keyring, setup, teardown),
         cmocka_unit_test_setup_teardown(a_database_that_the_keyring_does_not_know_is_not_attached,
                                         setup, teardown),
     };
