@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* coffer audit [--verify] */
+/* coffer audit [--verify] [--accept-loss] */
 #include "cli/commands.h"
 #include "ledger/audit.h"
 
@@ -35,6 +35,12 @@ run_audit(struct cli *cli, struct coffer_error *err)
     int rc = cli_keyring(cli, &store, &kr, err);
 
     buf_init(&log, AUDIT_MAX);
+    if (rc == COFFER_OK && args_flag(cli->args, "accept-loss"))
+        rc = audit_accept_loss(store, cli->os, cli->who, err);
+    if (rc == COFFER_OK && args_flag(cli->args, "accept-loss")) { /* what follows is read with the new mark */
+        keyring_free(kr);
+        rc = store->load(store, &kr, err);
+    }
     if (rc == COFFER_OK)
         rc = store->audit_read(store, &log, err);
     if (rc == COFFER_OK)
@@ -51,10 +57,12 @@ run_audit(struct cli *cli, struct coffer_error *err)
 }
 
 static const struct arg_option options_audit[] = {
-    {"verify", NULL, "only check every hash, signature and the keyring's mark"}, {NULL, NULL, NULL}};
+    {"verify", NULL, "only check every hash, signature and the keyring's mark"},
+    {"accept-loss", NULL, "the log was cut or lost for good: go on from what is there, and say so in it"},
+    {NULL, NULL, NULL}};
 const struct command command_audit = {
     .name = "audit",
-    .synopsis = "[--verify]",
+    .synopsis = "[--verify] [--accept-loss]",
     .summary = "what was done to keys, by whom",
     .details = "Every line is checked before it is shown.\n\n  coffer audit\n  coffer audit --verify\n",
     .options = options_audit,
