@@ -159,8 +159,8 @@ run_policy(struct cli *cli, struct coffer_error *err)
     if (rc == COFFER_OK && cli->json)
         out_json(json_pack("{s:i}", "keep_days", (int)change.keep_days));
     else if (rc == COFFER_OK)
-        (void)printf("Backups that nobody registered are promised to be readable for %u days.\n",
-                     (unsigned)change.keep_days);
+        (void)printf("Backups that nobody registered are promised to be readable for %u day%s.\n",
+                     (unsigned)change.keep_days, change.keep_days == 1 ? "" : "s");
     return rc;
 }
 
