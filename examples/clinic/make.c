@@ -2,26 +2,12 @@
 /* The clinic's database from a seed: names of several scripts, skewed diagnoses, NULLs, empty
  * strings and long notes. */
 #include "clinic.h"
+#include "db.h"
 
 #include <math.h>
-#include <sqlite3.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
-
-static const char SCHEMA[] = "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"
-                             "CREATE TABLE patients (id INTEGER PRIMARY KEY, name TEXT NOT NULL, "
-                             "ssn TEXT, born DATE, phone TEXT, email TEXT, "
-                             "  diagnosis TEXT, notes TEXT, visits INTEGER NOT NULL DEFAULT 0);"
-                             "CREATE TABLE labs (id INTEGER PRIMARY KEY, patient_id INTEGER NOT "
-                             "NULL, code TEXT NOT NULL, value REAL, taken TIMESTAMP);"
-                             "CREATE TABLE invoices (id INTEGER PRIMARY KEY, patient_id INTEGER "
-                             "NOT NULL, amount DECIMAL(10,2), issued DATE);";
-static const char INDEXES[] = "CREATE INDEX labs_patient ON labs(patient_id); CREATE INDEX "
-                              "invoices_patient ON invoices(patient_id);";
 
 /* SplitMix64: small, and the same on every machine. */
 static uint64_t
@@ -69,13 +55,6 @@ static const char *const NOTES[] = {"Follow-up in three months.",
                                     "Vaccination up to date."};
 static const char *const LABS[] = {"HbA1c", "LDL", "TSH", "CRP", "K", "Na", "Hb", "eGFR"};
 
-static int
-failed(sqlite3 *db, const char *what)
-{
-    fprintf(stderr, "clinic: %s: %s\n", what, sqlite3_errmsg(db));
-    return 1;
-}
-
 static void
 make_notes(uint64_t *state, char *out, size_t max)
 {
@@ -89,11 +68,12 @@ make_notes(uint64_t *state, char *out, size_t max)
 }
 
 static int
-add_patient(sqlite3_stmt *stmt, uint64_t *state, long id)
+add_patient(struct clinic_db *db, uint64_t *state, long id)
 {
-    char name[128], ssn[16], born[16], phone[24], email[64], notes[8192];
+    char key[24], name[128], ssn[16], born[16], phone[24], email[64], notes[8192];
     unsigned dice;
 
+    snprintf(key, sizeof key, "%ld", id);
     snprintf(name, sizeof name, "%s %s", skewed(state, FIRST, COUNT(FIRST)),
              skewed(state, LAST, COUNT(LAST)));
     snprintf(ssn, sizeof ssn, "%03u-%02u-%04u", 1 + below(state, 898), 1 + below(state, 98),
@@ -104,104 +84,80 @@ add_patient(sqlite3_stmt *stmt, uint64_t *state, long id)
     snprintf(email, sizeof email, "patient%ld@example.org", id);
     make_notes(state, notes, sizeof notes);
     dice = below(state, 100);
-    sqlite3_bind_int64(stmt, 1, id);
-    sqlite3_bind_text(stmt, 2, name, -1, SQLITE_TRANSIENT);
-    sqlite3_bind_text(stmt, 3, dice < 3 ? NULL : ssn, -1, SQLITE_TRANSIENT);
-    sqlite3_bind_text(stmt, 4, born, -1, SQLITE_TRANSIENT);
-    sqlite3_bind_text(stmt, 5, phone, -1, SQLITE_TRANSIENT);
-    sqlite3_bind_text(stmt, 6,
-                      dice % 20 == 4   ? NULL
-                      : dice % 20 == 5 ? ""
-                                       : email,
-                      -1, SQLITE_TRANSIENT);
-    sqlite3_bind_text(stmt, 7, skewed(state, ICD10, COUNT(ICD10)), -1, SQLITE_TRANSIENT);
-    sqlite3_bind_text(stmt, 8, dice % 10 == 7 ? "" : notes, -1, SQLITE_TRANSIENT);
-    return sqlite3_step(stmt) == SQLITE_DONE && sqlite3_reset(stmt) == SQLITE_OK ? 0 : 1;
+    return clinic_db_add(db, CLINIC_PATIENTS,
+                         (const char *const[]){key, name, dice < 3 ? NULL : ssn, born, phone,
+                                               dice % 20 == 4   ? NULL
+                                               : dice % 20 == 5 ? ""
+                                                                : email,
+                                               skewed(state, ICD10, COUNT(ICD10)),
+                                               dice % 10 == 7 ? "" : notes});
 }
 
 static int
-add_lab(sqlite3_stmt *stmt, uint64_t *state, long patient)
+add_lab(struct clinic_db *db, uint64_t *state, long patient)
 {
-    char taken[32];
+    char key[24], taken[32], value[32];
+    const char *code;
+    bool measured;
 
+    snprintf(key, sizeof key, "%ld", patient);
     snprintf(taken, sizeof taken, "20%02u-%02u-%02u %02u:%02u:%02u", 15 + below(state, 11),
              1 + below(state, 12), 1 + below(state, 28), below(state, 24), below(state, 60),
              below(state, 60));
-    sqlite3_bind_int64(stmt, 1, patient);
-    sqlite3_bind_text(stmt, 2, LABS[below(state, COUNT(LABS))], -1, SQLITE_STATIC);
-    if (below(state, 50) == 0)
-        sqlite3_bind_null(stmt, 3);
-    else
-        sqlite3_bind_double(
-            stmt, 3,
-            round(exp(1.5 + 0.8 * ((double)below(state, 4001) / 1000.0 - 2.0)) * 100.0) / 100.0);
-    sqlite3_bind_text(stmt, 4, taken, -1, SQLITE_TRANSIENT);
-    return sqlite3_step(stmt) == SQLITE_DONE && sqlite3_reset(stmt) == SQLITE_OK ? 0 : 1;
+    code = LABS[below(state, COUNT(LABS))];
+    measured = below(state, 50) != 0;
+    if (measured)
+        snprintf(value, sizeof value, "%.2f",
+                 exp(1.5 + 0.8 * ((double)below(state, 4001) / 1000.0 - 2.0)));
+    return clinic_db_add(db, CLINIC_LABS,
+                         (const char *const[]){key, code, measured ? value : NULL, taken});
 }
 
 static int
-add_invoice(sqlite3_stmt *stmt, uint64_t *state, long patient)
+add_invoice(struct clinic_db *db, uint64_t *state, long patient)
 {
-    char issued[16], amount[16];
+    char key[24], issued[16], amount[16];
 
+    snprintf(key, sizeof key, "%ld", patient);
     snprintf(amount, sizeof amount, "%u.%02u",
              20 + below(state, below(state, 10) == 0 ? 9000 : 400), below(state, 100));
     snprintf(issued, sizeof issued, "20%02u-%02u-%02u", 15 + below(state, 11), 1 + below(state, 12),
              1 + below(state, 28));
-    sqlite3_bind_int64(stmt, 1, patient);
-    sqlite3_bind_text(stmt, 2, amount, -1, SQLITE_TRANSIENT);
-    sqlite3_bind_text(stmt, 3, issued, -1, SQLITE_TRANSIENT);
-    return sqlite3_step(stmt) == SQLITE_DONE && sqlite3_reset(stmt) == SQLITE_OK ? 0 : 1;
+    return clinic_db_add(db, CLINIC_INVOICES, (const char *const[]){key, amount, issued});
 }
 
 static int
-fill(sqlite3 *db, long rows, uint64_t seed)
+fill(struct clinic_db *db, long rows, uint64_t seed)
 {
-    sqlite3_stmt *patient = NULL, *lab = NULL, *invoice = NULL;
     uint64_t state = seed;
     int rc = 0;
     long id;
 
-    if (sqlite3_prepare_v2(db,
-                           "INSERT INTO patients(id,name,ssn,born,phone,email,diagnosis,notes) "
-                           "VALUES(?,?,?,?,?,?,?,?)",
-                           -1, &patient, NULL) != SQLITE_OK ||
-        sqlite3_prepare_v2(db, "INSERT INTO labs(patient_id,code,value,taken) VALUES(?,?,?,?)", -1,
-                           &lab, NULL) != SQLITE_OK ||
-        sqlite3_prepare_v2(db, "INSERT INTO invoices(patient_id,amount,issued) VALUES(?,?,?)", -1,
-                           &invoice, NULL) != SQLITE_OK)
-        rc = 1;
     for (id = 1; rc == 0 && id <= rows; id++) {
-        rc = add_patient(patient, &state, id);
+        rc = add_patient(db, &state, id);
         if (rc == 0 && below(&state, 2) == 0)
-            rc = add_lab(lab, &state, id);
+            rc = add_lab(db, &state, id);
         if (rc == 0 && below(&state, 3) == 0)
-            rc = add_invoice(invoice, &state, id);
+            rc = add_invoice(db, &state, id);
     }
-    sqlite3_finalize(patient);
-    sqlite3_finalize(lab);
-    sqlite3_finalize(invoice);
     return rc;
 }
 
 int
-clinic_make(const char *path, long rows, uint64_t seed)
+clinic_make(const char *url, long rows, uint64_t seed)
 {
-    char side[4096];
-    sqlite3 *db = NULL;
-    int rc = 0;
+    struct clinic_db *db = clinic_db_open(url);
+    int rc;
 
-    unlink(path);
-    snprintf(side, sizeof side, "%s-wal", path);
-    unlink(side);
-    snprintf(side, sizeof side, "%s-shm", path);
-    unlink(side);
-    if (rows < 1 || sqlite3_open(path, &db) != SQLITE_OK ||
-        sqlite3_exec(db, SCHEMA, NULL, NULL, NULL) != SQLITE_OK ||
-        sqlite3_exec(db, "BEGIN", NULL, NULL, NULL) != SQLITE_OK || fill(db, rows, seed) != 0 ||
-        sqlite3_exec(db, "COMMIT", NULL, NULL, NULL) != SQLITE_OK ||
-        sqlite3_exec(db, INDEXES, NULL, NULL, NULL) != SQLITE_OK)
-        rc = failed(db, "cannot make the database");
-    sqlite3_close(db);
-    return rc;
+    if (db == NULL)
+        return 1;
+    rc = clinic_db_begin(db);
+    if (rc == 0)
+        rc = fill(db, rows, seed);
+    if (rc == 0)
+        rc = clinic_db_end(db);
+    if (rc != 0)
+        fprintf(stderr, "clinic: %s\n", db->error);
+    clinic_db_close(db);
+    return rc == 0 ? 0 : 1;
 }
