@@ -3,7 +3,7 @@
 #include "support/test.h"
 
 #include "base/mem.h"
-#include "crypto/crypto.h"
+#include "crypto/internal.h"
 
 #include <sodium.h>
 #include <string.h>
@@ -170,6 +170,53 @@ gcm_releases_no_plaintext_on_failure(void **state)
                      COFFER_E_FORMAT);
 }
 
+/* Short messages go another way than long ones, and the border does not show. */
+static void
+both_ways_to_gcm_agree(void **state)
+{
+    static uint8_t plain[3 * GCM_SHORT_MAX], a[sizeof plain + 16], b[sizeof plain + 16];
+    uint8_t key[32], nonce[12], ad[70];
+    size_t tried = 0;
+
+    if (!gcm_sodium_available())
+        skip();
+    for (size_t len = 0; len < sizeof plain; len += 1 + len / 20) {
+        size_t ad_len = len % sizeof ad;
+
+        assert_int_equal(random_nonce(key, sizeof key, NULL), COFFER_OK);
+        assert_int_equal(random_nonce(nonce, sizeof nonce, NULL), COFFER_OK);
+        assert_int_equal(random_nonce(ad, sizeof ad, NULL), COFFER_OK);
+        assert_int_equal(random_nonce(plain, len, NULL), COFFER_OK);
+        assert_int_equal(
+            gcm_openssl_seal(key, nonce, bytes_of(ad, ad_len), bytes_of(plain, len), a, NULL),
+            COFFER_OK);
+        assert_int_equal(
+            gcm_sodium_seal(key, nonce, bytes_of(ad, ad_len), bytes_of(plain, len), b, NULL),
+            COFFER_OK);
+        assert_memory_equal(a, b, len + 16);
+        assert_int_equal(
+            aes256_gcm_seal(key, nonce, bytes_of(ad, ad_len), bytes_of(plain, len), b, NULL),
+            COFFER_OK);
+        assert_memory_equal(a, b, len + 16);
+        memset(b, 0xAA, sizeof b);
+        assert_int_equal(
+            gcm_sodium_open(key, nonce, bytes_of(ad, ad_len), bytes_of(a, len + 16), b, NULL),
+            COFFER_OK);
+        assert_memory_equal(b, plain, len);
+        memset(b, 0xAA, sizeof b);
+        assert_int_equal(
+            gcm_openssl_open(key, nonce, bytes_of(ad, ad_len), bytes_of(a, len + 16), b, NULL),
+            COFFER_OK);
+        assert_memory_equal(b, plain, len);
+        a[len / 2] ^= 1;
+        assert_int_equal(
+            gcm_sodium_open(key, nonce, bytes_of(ad, ad_len), bytes_of(a, len + 16), b, NULL),
+            COFFER_E_AUTH);
+        tried++;
+    }
+    assert_true(tried > 50);
+}
+
 /* A forked child never gives a nonce that its parent gives. */
 static void
 nonces_differ_after_a_fork(void **state)
@@ -207,6 +254,7 @@ main(void)
         cmocka_unit_test(key_wrap_gives_back_what_it_got_and_refuses_any_change),
         cmocka_unit_test(ed25519_matches_rfc_8032),
         cmocka_unit_test(gcm_releases_no_plaintext_on_failure),
+        cmocka_unit_test(both_ways_to_gcm_agree),
         cmocka_unit_test(nonces_differ_after_a_fork),
     };
 
