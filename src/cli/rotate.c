@@ -72,6 +72,7 @@ run_rotate(struct cli *cli, struct coffer_error *err)
     const struct args *args = cli->args;
     const char *accepted[ARGS_MAX];
     struct rotate_options options = {0};
+    struct decoder *decoder = NULL;
     pid_t helpers[WORKERS_MAX];
     struct events events;
     struct rotate_env env;
@@ -84,6 +85,9 @@ run_rotate(struct cli *cli, struct coffer_error *err)
             args_flag(args, "plan") > 1)
         return error_set(err, COFFER_E_MISUSE, "give one of --plan, --pause, --resume, --abort and --worker");
     options.split = args_text(args, "split");
+    options.restored = args_flag(args, "restored");
+    if (args_text(args, "decoder") != NULL && !options.restored)
+        return error_set(err, COFFER_E_MISUSE, "--decoder goes with --restored: a rotation itself meets no old values");
     options.accept_unregistered = accepted;
     options.accept_unregistered_count = args_all(args, "accept-unregistered", accepted, ARGS_MAX);
     rc = work_options(cli, &options, err);
@@ -110,7 +114,14 @@ run_rotate(struct cli *cli, struct coffer_error *err)
             helper_count = helpers_start(cli, &options, (size_t)workers - 1, helpers);
         else if (workers > 1 && !cli->json)
             (void)puts("note     SQLite has one writer at a time: one worker");
-        rc = rotate_run(&env, args->words + next, args->word_count - next, &options, err);
+        if (args_text(args, "decoder") != NULL) {
+            rc = decoder_start(args_text(args, "decoder"), &decoder, err);
+            options.decode = decoder_decode;
+            options.decode_arg = decoder;
+        }
+        if (rc == COFFER_OK)
+            rc = rotate_run(&env, args->words + next, args->word_count - next, &options, err);
+        decoder_stop(decoder);
         helpers_stop(helpers, helper_count);
     }
     return work_end(cli, &events, &env, rc, "rotate");
@@ -123,6 +134,8 @@ static const struct arg_option options_rotate[] = {
     {"worker", NULL, "help an open rotation until its drain is done"},
     {"workers", "N", "N workers from here (PostgreSQL)"},
     {"split", "NAME", "move just these columns to a new line"},
+    {"restored", NULL, "you state that you restored this copy: other forms than the keyring says are brought forward"},
+    {"decoder", "CMD", "with --restored: as protect had it"},
     {"accept-unregistered", "T.C", "envelopes found in this unprotected column are known; once for each"},
     {NULL, NULL, NULL}};
 const struct command command_rotate = {

@@ -161,8 +161,9 @@ COFFER_MUST_CHECK int machine_run(struct session *s, struct rotation *rotation,
 /* The database's incarnation becomes `random` (a rotation's id), in the keyring first. */
 COFFER_MUST_CHECK int incarnation_renew(struct session *s, const char *random,
                                         struct coffer_error *err);
-/* A restored or cloned database: keys back from escrow, records parked, the incarnation accepted.
- */
+/* A restored or cloned database: keys back from escrow, records parked, columns brought to the form that the keyring
+ * wants, the incarnation accepted.  REFUSED without options->restored when forms differ.  With plan_only it only says
+ * what it would do. */
 COFFER_MUST_CHECK int recover(struct session *s, struct coffer_error *err);
 
 /* Change functions for session_change(), with their arguments. */

@@ -207,8 +207,8 @@ has_companions(struct session *s, const struct rotation *r)
     return false;
 }
 
-static int
-go_through_phases(struct session *s, struct rotation *r, struct coffer_error *err)
+int
+protect_columns(struct session *s, struct rotation *r, struct coffer_error *err)
 {
     int rc = phase_step(s, r, COFFER_OFF, COFFER_SHADOW, true, err);
 
@@ -303,7 +303,7 @@ run_protect(struct session *s, struct keyring_column *columns, size_t count,
     if (rc == COFFER_OK)
         rc = open_record(s, ROTATION_PROTECT, ids, count, &r, err);
     if (rc == COFFER_OK)
-        rc = go_through_phases(s, &r, err);
+        rc = protect_columns(s, &r, err);
     rotation_free(&r);
     mem_free(ids);
     return rc;

@@ -25,5 +25,8 @@ COFFER_MUST_CHECK int phase_step(struct session *s, struct rotation *r, int from
 COFFER_MUST_CHECK int open_record(struct session *s, enum rotation_kind kind,
                                   const struct uuid *ids, size_t count, struct rotation *r,
                                   struct coffer_error *err);
+/* The whole way of an open record, from the phases where its columns are; the incarnation is renewed at its end. */
+COFFER_MUST_CHECK int protect_columns(struct session *s, struct rotation *r, struct coffer_error *err);
+COFFER_MUST_CHECK int unprotect_columns(struct session *s, struct rotation *r, struct coffer_error *err);
 
 #endif

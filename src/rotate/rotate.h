@@ -59,6 +59,8 @@ struct rotate_options {
     bool no_unaware_clients; /* the operator states that no writer is left that knows nothing of Coffer */
     bool scrub;              /* plaintext level 3: rewrite files after protect */
     bool shadow_only;        /* protect: stop in phase shadow; a later call goes on */
+    bool restored;           /* rotate: the operator states that he restored this copy, so that plaintext in sealed columns and
+                              * envelopes in unprotected ones are data to be brought forward */
     unsigned settle_ms, grace_ms;
     bool settle_set, grace_set; /* else defaults: 5 min / 1 h on PostgreSQL, 0 on SQLite */
     unsigned batch_rows;     /* 0: adaptive */

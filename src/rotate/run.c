@@ -228,8 +228,13 @@ rotate_run(const struct rotate_env *env, const char *const *columns, size_t coun
 
     if (rc != COFFER_OK)
         return rc;
-    if (s.database->restored && !options->plan_only)
+    if (s.database->restored) {
         rc = recover(&s, err);
+        if (options->plan_only) {
+            session_close(&s);
+            return rc;
+        }
+    }
     if (rc == COFFER_OK)
         rc = session_require_registered(&s, err);
     if (rc == COFFER_OK)

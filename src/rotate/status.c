@@ -28,8 +28,9 @@ set_quarantine_apart(struct rotate_column_status *status)
     status->quarantine -= left; /* repaired since it was found */
 }
 
+/* `rows`: Coffer's working tables are there.  A restored copy may lack them, and companions too. */
 static int
-column_status(struct session *s, const struct keyring_column *column, bool exact,
+column_status(struct session *s, const struct keyring_column *column, bool exact, bool rows,
               struct rotate_column_status *out, struct coffer_error *err)
 {
     struct db_table *table = NULL;
@@ -40,15 +41,15 @@ column_status(struct session *s, const struct keyring_column *column, bool exact
 
     out->column = column;
     column_cell_spec(column, &cell);
-    if (column->phase == COFFER_OFF)
-        cell.sealed = NULL; /* the companion may not be there */
     rc = db_table_open(s->database->db, column->table, &table, err);
+    if (rc == COFFER_OK && cell.sealed != NULL && db_table_column(table, cell.sealed) == NULL)
+        cell.sealed = NULL; /* in phase off, or in a copy from before the protect */
     if (rc == COFFER_OK)
         rc = exact || db_engine(s->database->db) == DB_SQLITE
                  ? db_count(s->database->db, table, &cell, &count, err)
                  : db_count_estimate(s->database->db, table, &cell, &count, err);
     out->exact = exact || db_engine(s->database->db) == DB_SQLITE;
-    if (rc == COFFER_OK)
+    if (rc == COFFER_OK && rows)
         rc = quarantine_count(&s->database->journal, &column->id, &out->quarantine, err);
     if (rc == COFFER_OK) {
         out->rows = count->rows;
@@ -134,10 +135,12 @@ static int
 fill(struct session *s, bool exact, struct rotate_status *out, struct coffer_error *err)
 {
     struct uuid *ids = NULL;
-    bool found = false;
+    bool found = false, rows = false;
     size_t n = 0, i;
     int rc = columns_resolve(s, NULL, 0, &ids, &n, err);
 
+    if (rc == COFFER_OK)
+        rc = db_catalog_present(s->database->db, &rows, err);
     if (rc == COFFER_OK) {
         out->columns = mem_array(n + 1, sizeof *out->columns);
         out->open = mem_array(1, sizeof *out->open);
@@ -145,16 +148,16 @@ fill(struct session *s, bool exact, struct rotate_status *out, struct coffer_err
             rc = error_nomem(err);
     }
     for (i = 0; rc == COFFER_OK && i < n; i++) {
-        rc = column_status(s, keyring_column_by_id(s->keyring, &ids[i]), exact, &out->columns[i],
+        rc = column_status(s, keyring_column_by_id(s->keyring, &ids[i]), exact, rows, &out->columns[i],
                            err);
         out->column_count++;
     }
-    if (rc == COFFER_OK)
+    if (rc == COFFER_OK && rows)
         rc = open_status(s, &out->open[0], &found, err);
     out->open_count = found;
-    if (rc == COFFER_OK)
+    if (rc == COFFER_OK && rows)
         rc = heartbeat_list(&s->database->journal, add_beat, out, err);
-    if (rc == COFFER_OK)
+    if (rc == COFFER_OK && rows)
         rc = count_tampered(s, &out->tampered, err);
     mem_free(ids);
     return rc;

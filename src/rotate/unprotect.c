@@ -56,8 +56,8 @@ drop_companions(struct session *s, const struct rotation *r, struct coffer_error
     return rc;
 }
 
-static int
-go_back(struct session *s, struct rotation *r, struct coffer_error *err)
+int
+unprotect_columns(struct session *s, struct rotation *r, struct coffer_error *err)
 {
     struct drain_result result;
     int rc = fence_unconstrain(s, r->columns, r->column_count, err);
@@ -89,6 +89,8 @@ go_back(struct session *s, struct rotation *r, struct coffer_error *err)
         rc = session_change(s, "column.retire", NULL, change_retire, r, err);
     if (rc == COFFER_OK)
         rc = rotation_enter(s, r, STEP_DONE, err);
+    if (rc == COFFER_OK) /* a copy from before is told from the database as it is now */
+        rc = incarnation_renew(s, r->id, err);
     return rc;
 }
 
@@ -116,7 +118,7 @@ rotate_unprotect(const struct rotate_env *env, const char *const *columns, size_
     if (rc == COFFER_OK && !options->plan_only)
         rc = open_record(&s, ROTATION_UNPROTECT, ids, n, &r, err);
     if (rc == COFFER_OK && !options->plan_only)
-        rc = go_back(&s, &r, err);
+        rc = unprotect_columns(&s, &r, err);
     rotation_free(&r);
     mem_free(ids);
     session_close(&s);
