@@ -11,8 +11,6 @@
 #define TRIES                                                                                      \
     200 /* at 10 ms: within the limits of docs/ROTATION.md a request succeeds long before */
 
-static const char *const NAMES[2] = {"ssn", "amount"};
-
 /* cmocka's asserts belong to the main thread: the others end the process with a message. */
 static void
 broken(const char *what, int64_t id, const char *detail)
@@ -49,68 +47,6 @@ nap(unsigned ms)
     os_real.sleep_ms(&os_real, ms);
 }
 
-/* ---- cells through libcoffer ---- */
-
-static const struct coffer_column *
-column_of(struct history *h, int i)
-{
-    const struct coffer_column *column = NULL;
-    char name[40];
-
-    snprintf(name, sizeof name, "patients.%s", NAMES[i]);
-    return coffer_column_find(h->coffer, NULL, name, &column, NULL) == COFFER_OK ? column : NULL;
-}
-
-static struct coffer_stored
-stored_of(const struct coffer_value *cell)
-{
-    struct coffer_stored stored = {0};
-
-    if (cell->type == COFFER_BYTES) {
-        stored.sealed = cell->data;
-        stored.sealed_len = cell->len;
-    } else {
-        stored.plain = *cell;
-    }
-    return stored;
-}
-
-static int
-cell_read(struct history *h, int i, int64_t id, const struct coffer_value *cell, uint8_t *out,
-          size_t out_max, struct coffer_value *value, struct coffer_error *err)
-{
-    const struct coffer_column *column = column_of(h, i);
-    struct coffer_stored stored = stored_of(cell);
-    struct coffer_value key = {.type = COFFER_INT64, .i64 = id};
-    struct coffer_place place = {.parts = &key, .count = 1};
-
-    if (column == NULL) {
-        *value = *cell;
-        return COFFER_OK;
-    }
-    return coffer_cell_read(h->coffer, column, place, &stored, out, out_max, value, err);
-}
-
-static int
-cell_write(struct history *h, int i, int64_t id, const struct coffer_value *value, uint8_t *out,
-           size_t out_max, struct coffer_value *cell, struct coffer_error *err)
-{
-    const struct coffer_column *column = column_of(h, i);
-    struct coffer_stored stored = {0};
-    struct coffer_value key = {.type = COFFER_INT64, .i64 = id};
-    struct coffer_place place = {.parts = &key, .count = 1};
-    int rc;
-
-    *cell = *value;
-    if (column == NULL)
-        return COFFER_OK;
-    rc = coffer_cell_write(h->coffer, column, place, value, out, out_max, &stored, err);
-    if (rc == COFFER_OK && stored.sealed != NULL)
-        *cell = (struct coffer_value){
-            .type = COFFER_BYTES, .data = stored.sealed, .len = stored.sealed_len};
-    return rc;
-}
-
 /* ---- statements; each is tried again after a conflict or the fence's "reload the row" ---- */
 
 static void
@@ -127,64 +63,41 @@ retry(struct client *c, unsigned *tries, const char *what, int64_t id,
 static void
 read_row(struct client *c, const struct history_slot *slot)
 {
-    struct coffer_value param = {.type = COFFER_INT64, .i64 = slot->id};
     struct coffer_error err = {0};
     unsigned tries = 0;
 
     for (;;) {
-        struct db_result *row = NULL;
-        struct coffer_value ssn, amount;
-        uint8_t out[2][400];
-        int rc =
-            db_run(c->db, "SELECT ssn, amount FROM patients WHERE id=$1", &param, 1, &row, &err);
+        struct history_row row;
+        char ssn[48] = "";
+        int64_t amount = 0;
+        int rc = history_row_load(c->h, c->db, slot->id, &row, &err);
 
-        if (rc == COFFER_OK && row->rows != (slot->alive ? 1u : 0u))
+        if (rc == COFFER_E_NOTFOUND && !slot->alive)
+            return;
+        if (rc == COFFER_E_NOTFOUND || (rc == COFFER_OK && !slot->alive))
             broken("rows", slot->id, slot->alive ? "lost" : "came back");
-        if (rc == COFFER_OK && slot->alive) {
-            rc = cell_read(c->h, 0, slot->id, &row->cells[0], out[0], sizeof out[0], &ssn, &err);
-            if (rc == COFFER_OK)
-                rc = cell_read(c->h, 1, slot->id, &row->cells[1], out[1], sizeof out[1], &amount,
-                               &err);
-            if (rc == COFFER_OK && !bytes_equal(bytes_of(ssn.data, ssn.len), bytes_str(slot->ssn)))
-                broken("ssn is not what was written", slot->id, slot->ssn);
-            if (rc == COFFER_OK && amount.i64 != slot->amount)
-                broken("amount is not what was written", slot->id, "");
-        }
-        db_result_free(row);
+        if (rc == COFFER_OK)
+            rc = history_row_open(c->h, slot->id, &row, ssn, &amount, &err);
+        history_row_free(&row);
+        if (rc == COFFER_OK && strcmp(ssn, slot->ssn) != 0)
+            broken("ssn is not what was written", slot->id, slot->ssn);
+        if (rc == COFFER_OK && amount != slot->amount)
+            broken("amount is not what was written", slot->id, "");
         if (rc == COFFER_OK)
             return;
         retry(c, &tries, "unreadable", slot->id, &err);
     }
 }
 
-/* Run a statement whose $1 and $2 are the cells of the slot as they should be now, $3 its id, $4
- * `extra`. */
 static void
-write_row(struct client *c, const struct history_slot *slot, const char *sql, int64_t extra,
-          size_t params)
+write_row(struct client *c, enum history_write what, const struct history_slot *slot,
+          int64_t old_id)
 {
     struct coffer_error err = {0};
     unsigned tries = 0;
 
-    for (;;) {
-        struct coffer_value ssn = {
-            .type = COFFER_TEXT, .data = (const uint8_t *)slot->ssn, .len = strlen(slot->ssn)};
-        struct coffer_value amount = {.type = COFFER_INT64, .i64 = slot->amount};
-        struct coffer_value values[4] = {{0},
-                                         {0},
-                                         {.type = COFFER_INT64, .i64 = slot->id},
-                                         {.type = COFFER_INT64, .i64 = extra}};
-        uint8_t out[2][400];
-        int rc = cell_write(c->h, 0, slot->id, &ssn, out[0], sizeof out[0], &values[0], &err);
-
-        if (rc == COFFER_OK)
-            rc = cell_write(c->h, 1, slot->id, &amount, out[1], sizeof out[1], &values[1], &err);
-        if (rc == COFFER_OK)
-            rc = db_run(c->db, sql, values, params, NULL, &err);
-        if (rc == COFFER_OK)
-            return;
+    while (history_row_write(c->h, c->db, what, slot, old_id, &err) != COFFER_OK)
         retry(c, &tries, "a write was refused", slot->id, &err);
-    }
 }
 
 /* ---- what the application does; the slot's lock is held but for stale_write ---- */
@@ -196,7 +109,16 @@ change(struct client *c, struct history_slot *slot)
     snprintf(slot->ssn, sizeof slot->ssn, "n° %lld/%llu", (long long)slot->id,
              (unsigned long long)slot->version);
     slot->amount = (int64_t)draw(c, UINT64_C(1) << 40) - 1000;
-    write_row(c, slot, "UPDATE patients SET ssn=$1, amount=$2 WHERE id=$3", 0, 3);
+    write_row(c, HISTORY_CHANGE, slot, 0);
+    count(&c->h->writes);
+}
+
+static void
+change_amount(struct client *c, struct history_slot *slot)
+{
+    slot->version++;
+    slot->amount = (int64_t)draw(c, UINT64_C(1) << 20);
+    write_row(c, HISTORY_CHANGE_AMOUNT, slot, 0);
     count(&c->h->writes);
 }
 
@@ -208,7 +130,7 @@ insert(struct client *c, struct history_slot *slot)
     slot->alive = true;
     snprintf(slot->ssn, sizeof slot->ssn, "new %lld", (long long)slot->id);
     slot->amount = slot->id;
-    write_row(c, slot, "INSERT INTO patients (ssn, amount, id) VALUES ($1, $2, $3)", 0, 3);
+    write_row(c, HISTORY_INSERT, slot, 0);
     count(&c->h->writes);
 }
 
@@ -226,7 +148,6 @@ remove_row(struct client *c, struct history_slot *slot)
     count(&c->h->deletes);
 }
 
-/* Another primary key: the place is another, so the cells are sealed anew. */
 static void
 move_row(struct client *c, struct history_slot *slot)
 {
@@ -234,7 +155,7 @@ move_row(struct client *c, struct history_slot *slot)
 
     slot->id = __atomic_add_fetch(&c->h->next_id, 1, __ATOMIC_RELAXED);
     slot->version++;
-    write_row(c, slot, "UPDATE patients SET ssn=$1, amount=$2, id=$3 WHERE id=$4", old, 4);
+    write_row(c, HISTORY_MOVE, slot, old);
     count(&c->h->moves);
 }
 
@@ -246,31 +167,25 @@ stale_write(struct client *c, struct history_slot *slot)
     struct coffer_error err = {0};
 
     for (unsigned tries = 0;;) {
-        struct coffer_value params[3] = {{0}, {0}, {.type = COFFER_INT64}};
-        struct db_result *row = NULL;
+        struct history_row row = {0};
         uint64_t version;
+        int64_t id;
         int rc;
 
         pthread_mutex_lock(&slot->lock);
         version = slot->version;
-        params[2].i64 = slot->id;
-        rc = slot->alive ? db_run(c->db, "SELECT ssn, amount FROM patients WHERE id=$1", &params[2],
-                                  1, &row, &err)
-                         : COFFER_OK;
+        id = slot->id;
+        rc = slot->alive ? history_row_load(c->h, c->db, id, &row, &err) : COFFER_OK;
         pthread_mutex_unlock(&slot->lock);
         nap((unsigned)draw(c, 30));
         pthread_mutex_lock(&slot->lock);
-        if (rc == COFFER_OK && row != NULL && version == slot->version) {
-            params[0] = row->cells[0];
-            params[1] = row->cells[1];
-            rc = db_run(c->db, "UPDATE patients SET ssn=$1, amount=$2 WHERE id=$3", params, 3, NULL,
-                        &err);
-        }
+        if (rc == COFFER_OK && row.result != NULL && version == slot->version)
+            rc = history_row_store(c->db, id, &row, &err);
         pthread_mutex_unlock(&slot->lock);
-        db_result_free(row);
+        history_row_free(&row);
         if (rc == COFFER_OK)
             break;
-        retry(c, &tries, "a whole row was refused", params[2].i64, &err);
+        retry(c, &tries, "a whole row was refused", id, &err);
     }
     count(&c->h->stale_writes);
 }
@@ -278,11 +193,17 @@ stale_write(struct client *c, struct history_slot *slot)
 static void
 act(struct client *c, struct history_slot *slot, uint64_t what)
 {
+    bool quiet = slot < c->h->slots + HISTORY_QUIET;
+
     pthread_mutex_lock(&slot->lock);
-    if (!slot->alive)
+    if (quiet)
+        ;
+    else if (!slot->alive)
         insert(c, slot);
-    else if (what < 60)
+    else if (what < 40)
         change(c, slot);
+    else if (what < 60)
+        change_amount(c, slot);
     else if (what < 70)
         remove_row(c, slot);
     else if (what < 80)
@@ -314,11 +235,60 @@ worker_main(void *arg)
         struct history_slot *slot = &c.h->slots[draw(&c, HISTORY_SLOTS)];
         uint64_t what = draw(&c, 100);
 
-        if (what >= 90)
+        if (what >= 90 && slot >= c.h->slots + HISTORY_QUIET)
             stale_write(&c, slot);
         else
             act(&c, slot, what);
         nap((unsigned)draw(&c, 4));
+    }
+    db_close(c.db);
+    return NULL;
+}
+
+/* ---- bugs, planted ---- */
+
+/* Seals what it read a while ago, whatever is there now: a worker without the conditional update. */
+static void
+lose_an_update(struct client *c)
+{
+    struct history_slot *slot = &c->h->slots[draw(c, HISTORY_SLOTS)], copy = {.id = 0};
+    struct history_row row = {0};
+    int64_t id;
+
+    pthread_mutex_lock(&slot->lock);
+    id = slot->id;
+    pthread_mutex_unlock(&slot->lock);
+    if (history_row_load(c->h, c->db, id, &row, NULL) == COFFER_OK &&
+        history_row_open(c->h, id, &row, copy.ssn, &copy.amount, NULL) == COFFER_OK) {
+        copy.id = id;
+        nap(3);
+        (void)!history_row_write(c->h, c->db, HISTORY_CHANGE, &copy, 0, NULL);
+    }
+    history_row_free(&row);
+}
+
+/* Right under column binding, for whoever can write to the table; row binding is there to see it. */
+static void
+swap_cells(struct client *c)
+{
+    struct history_slot *one = &c->h->slots[0], *other = &c->h->slots[1];
+    struct history_row row = {0};
+
+    if (history_row_load(c->h, c->db, one->id, &row, NULL) == COFFER_OK)
+        (void)!history_row_store(c->db, other->id, &row, NULL);
+    history_row_free(&row);
+}
+
+static void *
+bug_main(void *arg)
+{
+    struct client c = client_open(arg, 77);
+
+    while (!c.h->stop) {
+        if (c.h->bug == HISTORY_LOST_UPDATES)
+            lose_an_update(&c);
+        else
+            swap_cells(&c);
     }
     db_close(c.db);
     return NULL;
@@ -416,6 +386,8 @@ history_start(struct history *h)
         nap(10);
     for (unsigned i = 0; i < 3; i++)
         spawn(h, worker_main);
+    if (h->bug != HISTORY_NO_BUG)
+        spawn(h, bug_main);
 }
 
 void
@@ -424,20 +396,67 @@ history_stop(struct history *h)
     h->stop = true;
     for (unsigned i = 0; i < h->thread_count; i++)
         pthread_join(h->threads[i], NULL);
+    for (size_t i = 0; i < HISTORY_QUIET; i++)
+        history_row_free(&h->kept[i]);
     coffer_free(h->coffer);
 }
 
-static void
-verify_form(const struct coffer_value *cell, int64_t id, bool sealed, uint32_t refused)
-{
-    struct coffer_envelope_info info;
+/* ---- whole rows, kept for long ---- */
 
-    if (sealed && cell->type != COFFER_BYTES)
-        broken("plaintext", id, "after protect");
-    if (cell->type == COFFER_BYTES &&
-        coffer_envelope_parse(cell->data, cell->len, &info) != COFFER_OK)
-        broken("form", id, "no envelope");
-    if (refused != 0 && cell->type == COFFER_BYTES && info.key_id == refused)
+void
+history_keep(struct history *h)
+{
+    struct client c = client_open(h, 5);
+    struct coffer_error err = {0};
+
+    for (size_t i = 0; i < HISTORY_QUIET; i++) {
+        history_row_free(&h->kept[i]);
+        if (history_row_load(h, c.db, h->slots[i].id, &h->kept[i], &err) != COFFER_OK)
+            broken("a row to keep", h->slots[i].id, err.message);
+    }
+    db_close(c.db);
+}
+
+unsigned
+history_put_back(struct history *h, const char *refusal)
+{
+    struct client c = client_open(h, 6);
+    unsigned taken = 0;
+
+    for (size_t i = 0; i < HISTORY_QUIET; i++) {
+        struct coffer_error err = {0};
+        unsigned tries = 0;
+        int rc;
+
+        pthread_mutex_lock(&h->slots[i].lock);
+        do {
+            rc = history_row_store(c.db, h->slots[i].id, &h->kept[i], &err);
+        } while (rc != COFFER_OK && strstr(err.message, refusal) == NULL &&
+                 (retry(&c, &tries, "a kept row was refused otherwise", h->slots[i].id, &err), 1));
+        pthread_mutex_unlock(&h->slots[i].lock);
+        taken += rc == COFFER_OK;
+    }
+    db_close(c.db);
+    return taken;
+}
+
+/* ---- at the end ---- */
+
+static void
+verify_column(const struct history_form *form, const struct coffer_value stored[2], int64_t id,
+              bool sealed, uint32_t refused)
+{
+    const struct coffer_value *cell = form->companion != NULL ? &stored[1] : &stored[0];
+    struct coffer_envelope_info info;
+    bool envelope = cell->data != NULL &&
+                    coffer_envelope_parse(cell->data, cell->len, &info) == COFFER_OK &&
+                    info.text_form == form->text_form;
+
+    if (sealed && !envelope)
+        broken("no envelope", id, "after protect");
+    if (sealed && form->companion != NULL && stored[0].type != COFFER_NULL)
+        broken("plaintext", id, "beside its envelope, after protect");
+    if (refused != 0 && envelope && info.key_id == refused)
         broken("key", id, "still under the old key");
 }
 
@@ -445,20 +464,22 @@ void
 history_verify(struct history *h, bool sealed, uint32_t refused)
 {
     struct client c = client_open(h, 7);
-    struct db_result *rows = NULL;
+    struct coffer_error err = {0};
+    struct history_row all;
 
+    if (history_row_load_all(h, c.db, &all, &err) != COFFER_OK)
+        broken("all rows", 0, err.message);
+    for (size_t i = 0; i < all.result->rows; i++) {
+        int64_t id = history_row_at(&all, i);
+
+        for (int column = 0; column < 2; column++)
+            verify_column(&all.forms[column], all.stored[column], id, sealed, refused);
+    }
+    history_row_free(&all);
     for (size_t i = 0; i < HISTORY_SLOTS; i++) {
         pthread_mutex_lock(&h->slots[i].lock);
-        if (h->slots[i].version != 0)
-            read_row(&c, &h->slots[i]);
+        read_row(&c, &h->slots[i]);
         pthread_mutex_unlock(&h->slots[i].lock);
     }
-    assert_int_equal(db_run(c.db, "SELECT id, ssn, amount FROM patients", NULL, 0, &rows, NULL),
-                     COFFER_OK);
-    for (size_t i = 0; i < rows->rows; i++) {
-        verify_form(&rows->cells[3 * i + 1], rows->cells[3 * i].i64, sealed, refused);
-        verify_form(&rows->cells[3 * i + 2], rows->cells[3 * i].i64, sealed, refused);
-    }
-    db_result_free(rows);
     db_close(c.db);
 }
