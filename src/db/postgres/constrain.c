@@ -228,7 +228,7 @@ static int
 prepare(struct pg *pg, const struct db_table *table, const struct db_fence *fence,
         struct pg_rel *rel, char *name, struct coffer_error *err)
 {
-    struct pg_attribute attribute;
+    struct pg_attribute attribute, companion = {0};
     int rc = pg_resolve(pg, table->name, rel, err);
 
     if (rc == COFFER_OK)
@@ -236,9 +236,12 @@ prepare(struct pg *pg, const struct db_table *table, const struct db_fence *fenc
     if (rc == COFFER_OK && !attribute.found)
         rc = error_set(err, COFFER_E_NOTFOUND, "table %s has no column \"%s\" any more",
                        table->name, fence->cell.plain);
-    if (rc == COFFER_OK) /* the column's number stays when it is renamed */
-        snprintf(name, DB_NAME_MAX, "coffer_fence_%d", attribute.number);
-    return rc;
+    if (rc == COFFER_OK && fence->cell.sealed != NULL)
+        rc = pg_attribute_find(pg, rel, fence->cell.sealed, &companion, err);
+    if (rc != COFFER_OK)
+        return rc;
+    snprintf(name, DB_NAME_MAX, "coffer_fence_%d", attribute.number);
+    return pg_settle_constraint(pg, rel, "coffer_fence", attribute.number, companion.number, err);
 }
 
 int

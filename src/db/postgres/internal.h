@@ -196,6 +196,13 @@ struct pg_attribute {
 COFFER_MUST_CHECK int pg_attribute_find(struct pg *pg, const struct pg_rel *rel, const char *column,
                                         struct pg_attribute *out, struct coffer_error *err);
 
+/* Numbers of columns change with a dump and a restore.  Give the constraint of `kind` ("coffer_fence") that covers this
+ * column, by its number or its companion's (0: none), the name of its number, and take that from any other; one is kept. */
+COFFER_MUST_CHECK int pg_settle_constraint(struct pg *pg, const struct pg_rel *rel, const char *kind, int plain,
+                                           int sealed, struct coffer_error *err);
+/* SQL that drops shadow triggers that were made for a table of another oid; ends in "; ". */
+void pg_drop_strange_shadows(const struct pg_rel *rel, struct buf *sql);
+
 /* SQL over one cell: is it an envelope, and under which key. `c` is a quoted, qualified column. */
 void pg_sql_key_id(struct buf *out, const char *c, bool text_form); /* bytea, of anything at all */
 void pg_sql_is_sealed(struct buf *out, const char *c,

@@ -18,7 +18,7 @@ struct subject {
     const struct db_table *table;
     const struct db_cell_spec *cell;
     struct pg_rel rel;
-    struct pg_attribute attribute;
+    struct pg_attribute attribute, companion; /* the companion may not be there */
     char plain[2 * DB_NAME_MAX], sealed[2 * DB_NAME_MAX];
     char function[2 * DB_NAME_MAX]; /* of the shadow trigger */
 };
@@ -47,6 +47,10 @@ open_subject(struct subject *s, struct coffer_error *err)
         rc = error_set(err, COFFER_E_NOTFOUND,
                        "table %s has no column \"%s\" of a type that can be protected",
                        s->table->name, s->cell->plain);
+    if (rc == COFFER_OK)
+        rc = pg_attribute_find(s->pg, &s->rel, s->cell->sealed, &s->companion, err);
+    if (rc == COFFER_OK)
+        rc = pg_settle_constraint(s->pg, &s->rel, "coffer_notnull", s->attribute.number, s->companion.number, err);
     if (rc == COFFER_OK)
         rc = pg_exec(s->pg, "SELECT pg_catalog.to_regnamespace('coffer') IS NOT NULL", NULL,
                      &result, err);
@@ -139,6 +143,7 @@ off_to_shadow(struct subject *s, struct coffer_error *err)
                "ALTER TABLE %s ADD COLUMN IF NOT EXISTS %s bytea; ALTER TABLE %s ALTER COLUMN %s "
                "SET STORAGE EXTERNAL; ",
                s->rel.quoted, s->sealed, s->rel.quoted, s->sealed);
+    pg_drop_strange_shadows(&s->rel, &sql);
     shadow_trigger(s, &sql);
     return ddl(s, &sql, err);
 }
@@ -241,13 +246,12 @@ restore_not_null(struct subject *s, struct coffer_error *err)
 static int
 shadow_to_off(struct subject *s, struct coffer_error *err)
 {
-    struct pg_attribute companion;
     struct buf sql;
     bool held;
-    int rc = pg_attribute_find(s->pg, &s->rel, s->cell->sealed, &companion, err);
+    int rc;
 
-    if (rc != COFFER_OK || !companion.found)
-        return rc;
+    if (!s->companion.found)
+        return COFFER_OK;
     buf_init(&sql, PG_SQL_MAX);
     /* Only a value that is nowhere else keeps the companion: in shadow the plaintext is the truth.
      */
