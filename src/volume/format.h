@@ -10,7 +10,8 @@
  * answers EIO for it and reports it with the path.  -EOPNOTSUPP: the format cannot do it.
  *
  * Threads: a `struct volume` may be used by all.  Calls on one `struct volume_file` are ordered by the core: any number of
- * reads together, everything else alone.  Different files are independent.
+ * reads together, everything else alone, except file_sync, which may run beside anything (a sync takes long, and what it owes
+ * is only what had returned before).  Different files are independent.
  */
 #ifndef COFFER_VOLUME_FORMAT_H
 #define COFFER_VOLUME_FORMAT_H
