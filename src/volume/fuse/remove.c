@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Names that go: unlink, rmdir, rename.
+ *
+ * Whoever takes a file's last name away sees to it that those who have it open can go on (it keeps its lower descriptor), and that
+ * nobody takes a new file that gets the old number for it (see inode.c).
+ */
+#include "volume/fuse/internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#ifndef RENAME_NOREPLACE
+#define RENAME_NOREPLACE 1
+#define RENAME_EXCHANGE 2
+#endif
+
+/* The inode that is about to lose a name, held so that nothing else happens to it; NULL if nobody knows it. */
+static int
+victim_hold(struct volume_fs *fs, int folder_fd, const char *lower, struct inode **out)
+{
+    struct inode *inode;
+    struct stat st;
+    int rc;
+
+    *out = NULL;
+    if (fstatat(folder_fd, lower, &st, AT_SYMLINK_NOFOLLOW) != 0)
+        return -errno;
+    inode = inode_find(fs, st.st_dev, st.st_ino);
+    if (inode == NULL)
+        return 0;
+    pthread_rwlock_wrlock(&inode->lock);
+    rc = inode_pin(fs, inode, REACH_NODE, NULL);
+    if (rc != 0) {
+        pthread_rwlock_unlock(&inode->lock);
+        inode_release(fs, inode, 1);
+        /* A lower file that does not even open must still be removable. */
+        return rc == -ENOMEM || rc == -EMFILE || rc == -ENFILE ? rc : 0;
+    }
+    *out = inode;
+    return 0;
+}
+
+static void
+victim_let_go(struct volume_fs *fs, struct inode *inode)
+{
+    struct stat st;
+
+    if (inode == NULL)
+        return;
+    if (fstat(inode->fd, &st) == 0 && st.st_nlink == 0) {
+        inode_keep(fs, inode);
+        inode_forget_number(fs, inode);
+    }
+    inode_unpin(fs, inode);
+    pthread_rwlock_unlock(&inode->lock);
+    inode_release(fs, inode, 1);
+}
+
+static void
+remove_name(fuse_req_t req, fuse_ino_t parent, const char *name, int flags)
+{
+    struct volume_fs *fs = fs_of(req);
+    struct inode *folder = inode_of(fs, parent), *victim = NULL;
+    char lower[VOLUME_NAME_MAX + 1];
+    int rc = lookup_name(fs, name, lower);
+
+    if (rc == 0)
+        rc = inode_pin(fs, folder, REACH_NODE, NULL);
+    if (rc == 0) {
+        pthread_rwlock_rdlock(&fs->names);
+        rc = victim_hold(fs, folder->fd, lower, &victim);
+        if (rc == 0 && unlinkat(folder->fd, lower, flags) != 0)
+            rc = -errno;
+        victim_let_go(fs, victim);
+        pthread_rwlock_unlock(&fs->names);
+        inode_unpin(fs, folder);
+    }
+    reply_status(req, rc);
+}
+
+void
+op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+    remove_name(req, parent, name, 0);
+}
+
+void
+op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+    remove_name(req, parent, name, AT_REMOVEDIR);
+}
+
+/* ---- rename ---- */
+
+struct end {
+    struct inode *folder;
+    const char *name;
+    char lower[VOLUME_NAME_MAX + 1];
+};
+
+/* Whoever has a name now is, or is no longer, a direct file. */
+static void
+renamed(struct volume_fs *fs, const struct end *end)
+{
+    struct inode *inode;
+    struct stat st;
+
+    if (fstatat(end->folder->fd, end->lower, &st, AT_SYMLINK_NOFOLLOW) != 0)
+        return;
+    inode = inode_find(fs, st.st_dev, st.st_ino);
+    if (inode == NULL)
+        return;
+    direct_named(fs, end->folder, inode, end->name);
+    inode_release(fs, inode, 1);
+}
+
+static int
+rename_pinned(struct volume_fs *fs, const struct end *from, const struct end *to, unsigned flags)
+{
+    struct inode *victim = NULL;
+    int rc = 0;
+
+    /* Only a plain rename takes a file away; no file there to take is the usual case. */
+    if (flags == 0) {
+        rc = victim_hold(fs, to->folder->fd, to->lower, &victim);
+        if (rc == -ENOENT)
+            rc = 0;
+    }
+    if (rc == 0 && renameat2(from->folder->fd, from->lower, to->folder->fd, to->lower, flags) != 0)
+        rc = -errno;
+    victim_let_go(fs, victim);
+    if (rc == 0) {
+        renamed(fs, to);
+        if ((flags & RENAME_EXCHANGE) != 0)
+            renamed(fs, from);
+    }
+    return rc;
+}
+
+void
+op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
+          const char *new_name, unsigned flags)
+{
+    struct volume_fs *fs = fs_of(req);
+    struct end from = {.folder = inode_of(fs, parent), .name = name};
+    struct end to = {.folder = inode_of(fs, new_parent), .name = new_name};
+    int rc = (flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE)) != 0 ? -EINVAL : 0;
+
+    if (rc == 0)
+        rc = lookup_name(fs, name, from.lower);
+    if (rc == 0)
+        rc = lookup_name(fs, new_name, to.lower);
+    if (rc == 0)
+        rc = inode_pin(fs, from.folder, REACH_NODE, NULL);
+    if (rc == 0) {
+        rc = inode_pin(fs, to.folder, REACH_NODE, NULL);
+        if (rc == 0) {
+            pthread_rwlock_rdlock(&fs->names);
+            rc = rename_pinned(fs, &from, &to, flags);
+            pthread_rwlock_unlock(&fs->names);
+            inode_unpin(fs, to.folder);
+        }
+        inode_unpin(fs, from.folder);
+    }
+    reply_status(req, rc);
+}
