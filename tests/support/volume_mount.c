@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Mounts a volume for tests:
+ *
+ *   volume_mount [OPTIONS] LOWER MNT      in the background, or with --foreground
+ *   volume_mount --unmount MNT
+ *   volume_mount --call MNT JSON          one request on the control channel; prints the answer
+ *   volume_mount --crashed LOWER          prints 1 if the machine stopped while it was mounted, else 0
+ *
+ * --key N --old N        key bytes of the plain format (90 and 90)
+ * --log FILE             where its lines go
+ * --descriptors N --threads N --only-me --read-only --options LIST --direct PATTERN
+ *
+ * The control channel takes {"command":"copy","name":LOWER NAME,"step":BYTES,"finish":BOOL,"replace":BOOL} here: it moves a file of the
+ * lower folder to the key of --next (0x33) through a mirror, `step` bytes at a time; without "finish" it stops after one step.
+ */
+#include "base/mem.h"
+#include "support/plain_format.h"
+#include "volume/fuse/mirror.h"
+#include "volume/fuse/mount.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define TEMPORARY ".coffer.copy"
+
+static int log_fd = 2;
+static int lower_fd = -1;
+static struct volume *next;
+
+static void
+log_line(void *arg, const char *line)
+{
+    dprintf(log_fd, "%s\n", line);
+}
+
+/* ---- copying to another key, by the control channel ---- */
+
+static int
+replace(void *arg, struct inode *inode)
+{
+    const char *name = arg;
+    struct stat st;
+
+    if (fstatat(lower_fd, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+        return errno == ENOENT && unlinkat(lower_fd, TEMPORARY, 0) == 0 ? 0 : -EAGAIN;
+    if (st.st_dev != inode->dev || st.st_ino != inode->ino)
+        return -EAGAIN;
+    return renameat(lower_fd, TEMPORARY, lower_fd, name) != 0 ? -errno : 0;
+}
+
+static int
+settle(void *arg, struct inode *inode)
+{
+    return fsync(lower_fd) != 0 ? -errno : 0;
+}
+
+static struct inode *copying; /* between a request without "finish" and the next */
+
+static int
+copy(struct volume_fs *fs, const json_t *request, json_t *reply, struct coffer_error *err)
+{
+    const char *name = json_string_value(json_object_get(request, "name"));
+    size_t step = (size_t)json_integer_value(json_object_get(request, "step"));
+    struct mirror_end end = {replace, settle, (void *)(uintptr_t)name};
+    struct mirror_status status = {0};
+    int rc = 0, fd;
+
+    if (copying == NULL) {
+        rc = inode_acquire(fs, lower_fd, name, &copying);
+        if (rc == 0) {
+            fd = openat(lower_fd, TEMPORARY, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+            rc = mirror_begin(fs, copying, fd, next, err);
+        }
+    }
+    if (rc == 0)
+        rc = mirror_step(fs, copying, step, &status, err);
+    while (rc == 0 && json_is_true(json_object_get(request, "finish")) && status.done < status.size)
+        rc = mirror_step(fs, copying, step, &status, err);
+    if (rc == 0 && json_is_true(json_object_get(request, "finish")))
+        rc = mirror_finish(fs, copying, &end, err);
+    (void)json_object_set_new(reply, "done", json_integer((json_int_t)status.done));
+    (void)json_object_set_new(reply, "size", json_integer((json_int_t)status.size));
+    if (copying != NULL && (rc != 0 || json_is_true(json_object_get(request, "finish")))) {
+        if (rc != 0) {
+            mirror_cancel(fs, copying);
+            (void)unlinkat(lower_fd, TEMPORARY, 0);
+        }
+        inode_release(fs, copying, 1);
+        copying = NULL;
+    }
+    return rc == 0 ? COFFER_OK : error_set(err, COFFER_E_IO, "%s: %s", name, strerror(-rc));
+}
+
+static int
+control(void *arg, struct volume_fs *fs, const char *command, const json_t *request, json_t *reply,
+        struct coffer_error *err)
+{
+    if (strcmp(command, "status") == 0)
+        return json_object_set_new(reply, "test", json_true()) == 0 ? COFFER_OK : error_nomem(err);
+    if (strcmp(command, "copy") == 0)
+        return copy(fs, request, reply, err);
+    return error_set(err, COFFER_E_UNSUPPORTED, "no such command: %s", command);
+}
+
+static void
+stopping(void *arg, struct volume_fs *fs)
+{
+    if (copying == NULL)
+        return;
+    mirror_cancel(fs, copying);
+    inode_release(fs, copying, 1);
+}
+
+/* ---- commands ---- */
+
+static int
+fail(const struct coffer_error *err)
+{
+    fprintf(stderr, "volume_mount: %s\n", err->message);
+    return err->status;
+}
+
+static int
+crashed(const char *lower)
+{
+    struct coffer_error err = {0};
+    bool yes;
+
+    if (volume_lower_crashed(lower, &yes, &err) != COFFER_OK)
+        return fail(&err);
+    printf("%d\n", yes);
+    return 0;
+}
+
+static int
+call(const char *path, const char *text)
+{
+    struct coffer_error err = {0};
+    json_t *request = json_loads(text, 0, NULL), *reply = NULL;
+    char *out;
+    int rc = volume_control_call(path, request, &reply, &err);
+
+    json_decref(request);
+    if (rc != COFFER_OK)
+        return fail(&err);
+    out = json_dumps(reply, JSON_COMPACT);
+    puts(out);
+    free(out);
+    json_decref(reply);
+    return 0;
+}
+
+int
+main(int argc, char **argv)
+{
+    static const struct option long_options[] = {
+        {"key", 1, NULL, 'k'},         {"old", 1, NULL, 'o'},     {"log", 1, NULL, 'l'},
+        {"descriptors", 1, NULL, 'd'}, {"threads", 1, NULL, 't'}, {"only-me", 0, NULL, 'm'},
+        {"read-only", 0, NULL, 'r'},   {"options", 1, NULL, 'O'}, {"direct", 1, NULL, 'D'},
+        {"foreground", 0, NULL, 'f'},  {"unmount", 1, NULL, 'u'}, {"call", 1, NULL, 'c'},
+        {"next", 1, NULL, 'n'},        {"crashed", 1, NULL, 'C'}, {NULL, 0, NULL, 0}};
+    struct volume_mount_options options = {
+        .log = log_line, .control = control, .stopping = stopping};
+    struct volume_background *background = NULL;
+    struct coffer_error err = {0};
+    const char *direct[8];
+    uint8_t key = 90, old = 90, next_key = 0x33;
+    bool foreground = false, parent = false;
+    struct volume *volume;
+    int opt, rc = COFFER_OK;
+
+    while ((opt = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
+        switch (opt) {
+        case 'k':
+            key = (uint8_t)atoi(optarg);
+            break;
+        case 'o':
+            old = (uint8_t)atoi(optarg);
+            break;
+        case 'n':
+            next_key = (uint8_t)atoi(optarg);
+            break;
+        case 'l':
+            log_fd = open(optarg, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+            break;
+        case 'd':
+            options.descriptors_max = (unsigned)atoi(optarg);
+            break;
+        case 't':
+            options.threads = (unsigned)atoi(optarg);
+            break;
+        case 'm':
+            options.only_me = true;
+            break;
+        case 'r':
+            options.read_only = true;
+            break;
+        case 'O':
+            options.kernel_options = optarg;
+            break;
+        case 'D':
+            direct[options.direct_count++] = optarg;
+            options.direct = direct;
+            break;
+        case 'f':
+            foreground = true;
+            break;
+        case 'u':
+            return volume_unmount(optarg, &err) != COFFER_OK ? fail(&err) : 0;
+        case 'C':
+            return crashed(optarg);
+        case 'c':
+            return call(optarg, argv[optind]);
+        default:
+            return 2;
+        }
+    }
+    if (argc - optind != 2)
+        return 2;
+    options.lower = argv[optind];
+    options.mount_point = argv[optind + 1];
+    if (!foreground)
+        rc = volume_background_start(&background, &parent, &err);
+    if (rc != COFFER_OK)
+        return fail(&err);
+    if (parent)
+        return 0;
+    lower_fd = open(options.lower, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    options.background = background;
+    volume = plain_volume(key, old);
+    next = plain_volume(next_key, key);
+    rc = volume_mount_run(&options, &plain_format, volume, &err);
+    plain_format.close(volume);
+    plain_format.close(next);
+    volume_background_free(background);
+    close(lower_fd);
+    return rc == COFFER_OK ? 0 : foreground ? fail(&err) : rc;
+}
