@@ -70,6 +70,7 @@ struct volume_options {
     unsigned key_bits;     /* 128, 192 or 256: of files that are made; those that exist say their own */
     bool encrypt_names;    /* names and link targets */
     unsigned name_key_bits; /* of all names of the volume; 0: as key_bits.  Stays when key_bits changes. */
+    const char *name_cipher; /* eCryptfs: of names, where it is not AES: "blowfish-448", as in volume_file_info; NULL: AES */
     bool xattr_metadata;   /* eCryptfs: metadata in an extended attribute instead of a header */
     bool plain_passthrough; /* eCryptfs: files without a marker are shown as they are, read only */
     /* The machine, not just the filesystem, stopped while the volume was mounted: growth that nobody synced may have left a

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 static const struct cipher CIPHERS[] = {
     {0x07, BLOCK_AES, "aes", {16}},
@@ -52,6 +53,22 @@ void
 cipher_text(const struct cipher *cipher, size_t key_len, char text[32])
 {
     (void)snprintf(text, 32, "%s-%zu", cipher->name, key_len * 8);
+}
+
+const struct cipher *
+cipher_of_text(const char *text, size_t *key_len)
+{
+    char candidate[32];
+
+    for (size_t i = 0; i < sizeof CIPHERS / sizeof CIPHERS[0]; i++)
+        for (const uint8_t *len = CIPHERS[i].key_lens; *len != 0; len++) {
+            cipher_text(&CIPHERS[i], *len, candidate);
+            if (strcmp(candidate, text) == 0) {
+                *key_len = *len;
+                return &CIPHERS[i];
+            }
+        }
+    return NULL;
 }
 
 int

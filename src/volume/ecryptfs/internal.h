@@ -47,6 +47,8 @@ uint8_t cipher_code_aes(unsigned key_bits);
 bool cipher_takes(const struct cipher *cipher, size_t key_len);
 /* Bytes that a FEK takes when it is wrapped: AES-192 fills up with zeros to whole blocks. */
 size_t cipher_wrapped_len(const struct cipher *cipher, size_t key_len);
+/* From what cipher_text() writes.  NULL: not one of eCryptfs's. */
+const struct cipher *cipher_of_text(const char *text, size_t *key_len);
 void cipher_text(const struct cipher *cipher, size_t key_len, char text[32]); /* "aes-256" */
 
 /* ---- key.c ---- */
@@ -141,6 +143,8 @@ int target_to_upper(const struct volume *volume, struct bytes lower, struct buf 
 
 struct volume {
     struct volume_options options;
+    const struct cipher *name_cipher;
+    size_t name_key_len;
     struct fekek name_key;
     uint8_t name_filler[NAME_FILLER_MAX];
     /* Over the keys of files, which change while files are open; an open file has its FEK and needs

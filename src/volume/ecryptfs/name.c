@@ -13,19 +13,11 @@
 #define PREFIX_LEN (sizeof PREFIX - 1)
 #define TAG_70 0x46
 #define FILLER_MIN 16
-#define BLOCK 16         /* names are under AES */
+#define BLOCK_MAX 16
 #define NAME_LEN_MAX 143 /* of an encrypted name, so that the lower one has 255 */
 #define PACKET_MAX (VOLUME_TARGET_MAX / 4 * 3)
 
 static const char LETTERS[] = "-.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-
-static size_t
-name_key_len(const struct volume *volume)
-{
-    return (volume->options.name_key_bits > 0 ? volume->options.name_key_bits
-                                              : volume->options.key_bits) /
-           8;
-}
 
 size_t
 name_max(const struct volume *volume)
@@ -76,29 +68,30 @@ letters_read(struct bytes text, uint8_t *out, size_t max, size_t *len)
 static int
 encode(const struct volume *volume, struct bytes upper, struct buf *lower, struct coffer_error *err)
 {
-    uint8_t block[PACKET_MAX + BLOCK];
-    size_t filler = FILLER_MIN, total;
+    size_t filler = FILLER_MIN, total, block_size = block_len(volume->name_cipher->block);
+    uint8_t block[PACKET_MAX + BLOCK_MAX];
     struct buf packet;
     int rc;
 
-    if (upper.len > PACKET_MAX - FILLER_MIN - BLOCK)
+    if (upper.len > PACKET_MAX - FILLER_MIN - BLOCK_MAX)
         return volume_fail(err, -ENAMETOOLONG, "a name of %zu bytes is too long to encrypt",
                            upper.len);
-    while ((filler + 1 + upper.len) % BLOCK != 0)
+    while ((filler + 1 + upper.len) % block_size != 0)
         filler++;
     total = filler + 1 + upper.len;
     memcpy(block, volume->name_filler, filler);
     block[filler] = 0;
     memcpy(block + filler + 1, upper.ptr, upper.len);
-    rc = errno_of(block_ecb(BLOCK_AES, fekek_key(&volume->name_key, name_key_len(volume)), true,
-                            block, block, total, err));
+    rc = errno_of(block_ecb(volume->name_cipher->block,
+                            fekek_key(&volume->name_key, volume->name_key_len), true, block, block,
+                            total, err));
     if (rc != 0)
         return rc;
     buf_init(&packet, PACKET_MAX + 64);
     buf_u8(&packet, TAG_70);
     packet_length_write(&packet, SIGNATURE_LEN + 1 + total);
     buf_add(&packet, volume->name_key.signature, SIGNATURE_LEN);
-    buf_u8(&packet, cipher_code_aes((unsigned)name_key_len(volume) * 8));
+    buf_u8(&packet, volume->name_cipher->code);
     buf_add(&packet, block, total);
     buf_str(lower, PREFIX);
     letters_write(lower, buf_view(&packet));
@@ -153,17 +146,19 @@ static int
 decode(const struct volume *volume, struct bytes lower, uint8_t *room, size_t room_len,
        struct bytes *upper, struct coffer_error *err)
 {
-    struct bytes signature, sealed, key = fekek_key(&volume->name_key, name_key_len(volume));
+    struct bytes signature, sealed, key = fekek_key(&volume->name_key, volume->name_key_len);
     uint8_t code, *plain;
     const uint8_t *zero;
     int rc;
 
     if (!open_packet(lower, room, room_len, &signature, &code, &sealed) ||
         !bytes_equal(signature, bytes_of(volume->name_key.signature, SIGNATURE_LEN)) ||
-        code != cipher_code_aes((unsigned)key.len * 8) || sealed.len % BLOCK != 0)
+        code != volume->name_cipher->code ||
+        sealed.len % block_len(volume->name_cipher->block) != 0)
         return volume_fail(err, -ENOENT, "not a name under this volume's key");
     plain = room + (sealed.ptr - room);
-    rc = errno_of(block_ecb(BLOCK_AES, key, false, sealed.ptr, plain, sealed.len, err));
+    rc = errno_of(
+        block_ecb(volume->name_cipher->block, key, false, sealed.ptr, plain, sealed.len, err));
     if (rc != 0)
         return rc;
     zero = memchr(plain, 0, sealed.len);

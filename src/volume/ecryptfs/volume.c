@@ -59,6 +59,27 @@ key_bits_known(unsigned bits)
     return bits == 128 || bits == 192 || bits == 256;
 }
 
+/* Resolve and check the ciphers of files and names. */
+static int
+take_options(struct volume *volume, const struct volume_options *options, struct coffer_error *err)
+{
+    unsigned name_bits = options->name_key_bits > 0 ? options->name_key_bits : options->key_bits;
+
+    volume->options = *options;
+    volume->options.name_cipher = NULL; /* the caller's */
+    if (!key_bits_known(options->key_bits) || !key_bits_known(name_bits))
+        return volume_fail(err, -EINVAL, "a key of %u bits: AES takes 128, 192 or 256",
+                           key_bits_known(options->key_bits) ? name_bits : options->key_bits);
+    volume->name_cipher = cipher_of_code(cipher_code_aes(name_bits));
+    volume->name_key_len = name_bits / 8;
+    if (options->name_cipher != NULL)
+        volume->name_cipher = cipher_of_text(options->name_cipher, &volume->name_key_len);
+    if (volume->name_cipher == NULL)
+        return volume_fail(err, -EINVAL, "names under %s: eCryptfs has no such cipher",
+                           options->name_cipher);
+    return 0;
+}
+
 static void
 volume_close(struct volume *volume)
 {
@@ -79,20 +100,16 @@ volume_open(const struct volume_options *options, const struct volume_key *keys,
     int rc;
 
     *out = NULL;
-    if (!key_bits_known(options->key_bits) ||
-        (options->name_key_bits != 0 && !key_bits_known(options->name_key_bits)))
-        return volume_fail(err, -EINVAL, "a key of %u bits: AES takes 128, 192 or 256",
-                           key_bits_known(options->key_bits) ? options->name_key_bits
-                                                             : options->key_bits);
     made = mem_alloc(sizeof *made);
     if (made == NULL)
         return volume_fail(err, -ENOMEM, "out of memory");
-    made->options = *options;
     if (pthread_rwlock_init(&made->lock, NULL) != 0) {
         mem_free(made);
         return volume_fail(err, -ENOMEM, "out of memory");
     }
-    rc = keys_copy(keys, count, &made->keys, err);
+    rc = take_options(made, options, err);
+    if (rc == 0)
+        rc = keys_copy(keys, count, &made->keys, err);
     if (rc == 0) {
         made->key_count = count;
         rc = fekek_copy(name_key != NULL ? name_key : &keys[0], &made->name_key, err);
