@@ -12,7 +12,7 @@
  * after a message on stderr. */
 int clinic_make(const char *url, long rows, uint64_t seed);
 
-/* Serve requests with `threads` threads until SIGTERM.  On SIGUSR1, and at the end, prints one JSON
+/* Serve requests with `threads` threads until SIGTERM.  Prints {"serving":true} when it begins; on SIGUSR1, and at the end, prints one JSON
  * line about the requests since the last such line: requests, failed, wrong, p50_us, p99_us.
  * SIGUSR2 prints one that begins with "so_far" and forgets nothing.  Returns 0, or 1 if a request
  * failed or a value was wrong. */

@@ -264,6 +264,10 @@ serve_until_term(struct shared *shared, struct worker *workers, const sigset_t *
         if (pthread_create(&threads[started], NULL, serve, &workers[started]) != 0)
             break;
     }
+    if (started > 0) {
+        puts("{\"serving\":true}"); /* from here on it takes signals */
+        fflush(stdout);
+    }
     while (started > 0 && sigwait(signals, &signal) == 0) {
         if (signal == SIGUSR1)
             print_figures(shared);
