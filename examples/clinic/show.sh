@@ -10,7 +10,7 @@
 #   protect_options, rotate_options   what those commands are given beside the columns
 
 coffer=$root/build/coffer
-clinic=$root/build/examples/clinic/clinic
+clinic=$(realpath "$root/build/examples/clinic/clinic")
 data=$root/quickstart-data
 keys=(--keyring k.coffer --kek file:kek.bin)
 protect_options=() rotate_options=()
@@ -74,10 +74,12 @@ clinic_start() {
     traffic=$!
     echo $traffic >traffic.pid
     trap 'kill $traffic 2>/dev/null || true' EXIT
-    until grep -q serving traffic.out; do
-        [ -d "/proc/$traffic" ] || clinic_stopped
+    for _ in $(seq 600); do
+        grep -q serving traffic.out && return
+        [ -d "/proc/$traffic" ] || break
         sleep 0.1
     done
+    clinic_stopped
 }
 clinic_stop() {
     kill "$traffic"
@@ -227,7 +229,7 @@ show_main_job() {
     show_rotate
     show_proof
 
-    step "8  The backup still opens"
+    step "8  The backup still opens, under $old from escrow"
     db_restore
 
     step "9  What it cost"

@@ -90,17 +90,16 @@ restore_database() {
     sql "CREATE DATABASE $name TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C'"
     sql "COMMENT ON DATABASE $name IS '$copy_comment'"
     pg_restore -x -O -d "$there" backup.dump
-    plain "restored into database $name"
+    plain "restored into database $name, which goes again"
     fact "$(coffer_row "$there" --escrow)"
     sql "DROP DATABASE $name"
-    plain "and dropped again"
 }
 
 # Without the right to create databases: the table beside the live one, and a copy of the keyring that takes the
 # old key back from escrow.
 restore_schema() {
     local sealed
-    plain "this role may not create databases: the patients are restored into schema clinic_restored instead"
+    plain "this role may not create databases: the patients are restored into schema clinic_restored, which goes again"
     sql "CREATE SCHEMA clinic_restored; COMMENT ON SCHEMA clinic_restored IS '$copy_comment'"
     pg_restore -x -O -n clinic -t patients -f - backup.dump |
         sed -e 's/^\(CREATE TABLE\|ALTER TABLE\|COPY\|ALTER TABLE ONLY\) clinic\./\1 clinic_restored./' |
@@ -110,8 +109,7 @@ restore_schema() {
     cp k.coffer k.coffer.audit restored/
     "$coffer" keyring import --keyring restored/k.coffer --kek file:kek.bin --yes "k.coffer.escrow/$old.key" >/dev/null
     fact "$("$coffer" open --keyring restored/k.coffer --kek file:kek.bin "$url" --column clinic.patients.ssn --row 3 "$sealed"),"\
-        "the ssn of patient 3, opened under $old by a copy of the keyring that took it back from escrow"
+        "the ssn of patient 3, by a copy of the keyring that took $old back"
     rm -rf restored
     drop_schemas clinic_restored
-    plain "schema and copy are removed again"
 }
