@@ -51,7 +51,11 @@ grouped() { # 1234567 as 1 234 567
     while [ ${#n} -gt 3 ]; do out=" ${n: -3}$out" n=${n:0:${#n}-3}; done
     printf '%s' "$n$out"
 }
-mib() { printf '%d.%d MiB' $(($1 / 1048576)) $(($1 % 1048576 * 10 / 1048576)); }
+bytes() {
+    if [ "$1" -lt 1048576 ]; then printf '%d KiB' $((($1 + 1023) / 1024)); else
+        printf '%d.%d MiB' $(($1 / 1048576)) $(($1 % 1048576 * 10 / 1048576))
+    fi
+}
 ms() { printf '%d.%02d ms' $(($1 / 1000)) $(($1 % 1000 / 10)); }
 
 # ---- the clinic at work ----
@@ -208,7 +212,7 @@ show_main_job() {
 
     step "1  The clinic: $(grouped "$rows") patients, with laboratory values and invoices"
     "$clinic" make "$url" "$rows" 1
-    fact "$(mib "$(db_size)") of plaintext in $shown_url: $(db_plain)"
+    fact "$(bytes "$(db_size)") of plaintext in $shown_url: $(db_plain)"
 
     step "2  A keyring, outside the database"
     "$coffer" keyring init "${keys[@]}" >/dev/null
@@ -233,8 +237,8 @@ show_main_job() {
     db_restore
 
     step "9  What it cost"
-    fact "$(mib "$(db_cells)") of cells re-encrypted$([ "$written" -eq 0 ] || printf ', %s of WAL written, the clinic'\''s own included' "$(mib "$written")");" \
-        "the whole database, which a new disk key rewrites, is $(mib "$size")"
+    fact "$(bytes "$(db_cells)") of cells re-encrypted$([ "$written" -eq 0 ] || printf ', %s of WAL written, the clinic'\''s own included' "$(bytes "$written")");" \
+        "the whole database, which a new disk key rewrites, is $(bytes "$size")"
     clinic_stop
     printf '\nDone.  Your own database: see README.md, "Your own database".\n'
 }

@@ -46,7 +46,8 @@ db_clear() {
 drop_schemas() {
     local name
     for name; do
-        sql "SET client_min_messages = warning; SET lock_timeout = '10s'; DROP SCHEMA IF EXISTS $name CASCADE"
+        sql "SET client_min_messages = warning; SET lock_timeout = '10s'; DROP SCHEMA IF EXISTS $name CASCADE" ||
+            fail "somebody uses these tables, perhaps an earlier run: wait until it is done, or stop it"
     done
 }
 
@@ -65,7 +66,7 @@ db_inject() {
 }
 db_backup() {
     pg_dump -Fc -n clinic -n coffer -f backup.dump "$pg"
-    backup="backup.dump ($(mib "$(stat -c %s backup.dump)"), pg_dump of schemas clinic and coffer)"
+    backup="backup.dump ($(bytes "$(stat -c %s backup.dump)"), pg_dump of schemas clinic and coffer)"
 }
 
 # Elsewhere is a database of its own where the role may create one.

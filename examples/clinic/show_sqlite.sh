@@ -30,6 +30,6 @@ db_inject() {
 }
 db_backup() {
     sqlite3 "$file" "VACUUM INTO '$data/backup.db'"
-    backup="backup.db ($(mib "$(stat -c %s backup.db)"))"
+    backup="backup.db ($(bytes "$(stat -c %s backup.db)"))"
 }
 db_restore() { fact "$(coffer_row sqlite:backup.db --escrow)"; }
