@@ -3,7 +3,33 @@
 #include "cli/commands.h"
 #include "ledger/audit.h"
 
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
 #define AUDIT_MAX (256u << 20)
+
+/* {"key":"1f2e3d4c"} as "key 1f2e3d4c"; what is no plain word stays JSON, so that no name can steer a terminal. */
+static void
+put_details(const char *details, struct buf *out)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._:/@+-";
+    json_t *object = json_loads(details != NULL ? details : "{}", 0, NULL), *value;
+    const char *name, *separator = "  ";
+
+    json_object_foreach(object, name, value)
+    {
+        const char *text = json_string_value(value);
+        char *dumped = text != NULL && text[0] != '\0' && text[strspn(text, plain)] == '\0'
+                           ? NULL
+                           : json_dumps(value, JSON_ENCODE_ANY | JSON_ENSURE_ASCII | JSON_COMPACT);
+
+        buf_format(out, "%s%s %s", separator, name, dumped != NULL ? dumped : text);
+        separator = ", ";
+        free(dumped);
+    }
+    json_decref(object);
+}
 
 static int
 print_entry(void *arg, const struct audit_entry *entry, struct coffer_error *err)
@@ -19,9 +45,16 @@ print_entry(void *arg, const struct audit_entry *entry, struct coffer_error *err
         out_json(json_pack("{s:I,s:o,s:s,s:s,s:s}", "seq", (json_int_t)entry->seq, "at", out_time(entry->at_us), "who",
                            entry->who, "event", entry->event, "details",
                            entry->details != NULL ? entry->details : ""));
-    else
-        (void)printf("%5llu  %s  %-18s %s  %s\n", (unsigned long long)entry->seq, at, entry->event, entry->who,
-                     entry->details != NULL ? entry->details : "");
+    else {
+        struct buf line;
+
+        buf_init(&line, 1u << 20);
+        buf_format(&line, "%s  %s  %s", at, entry->event, entry->who);
+        put_details(entry->details, &line);
+        (void)printf("%5llu  ", (unsigned long long)entry->seq);
+        print_wrapped(stdout, buf_cstr(&line), 7, terminal_width(STDOUT_FILENO));
+        buf_wipe(&line);
+    }
     return COFFER_OK;
 }
 

@@ -146,6 +146,8 @@ run_policy(struct cli *cli, struct coffer_error *err)
     size_t next = 0;
     int rc = cli_url(cli, &next, &url, err);
 
+    if (rc == COFFER_OK && next != cli->args->word_count)
+        rc = error_set(err, COFFER_E_MISUSE, "usage: coffer backup policy %s", cli->command->synopsis);
     if (rc == COFFER_OK && keep == NULL)
         rc = error_set(err, COFFER_E_MISUSE, "backup policy needs --keep TIME, like --keep 35d");
     if (rc == COFFER_OK)

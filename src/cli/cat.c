@@ -5,6 +5,7 @@
 #include "cli/reader.h"
 #include "field/field.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -96,19 +97,25 @@ take_place(struct cat *c, const struct coffer_value *cells, struct coffer_error 
     return COFFER_OK;
 }
 
-/* The double that prints with the fewest digits among those that are the same real. */
-static double
-shortest_real(double value)
+/* A real in its own fewest digits, laid out as PostgreSQL does: with an exponent from 1e6 on.  Reads only what is finite. */
+static void
+put_real(double value, struct buf *out)
 {
     char digits[32];
+    int precision, exponent;
 
-    for (int precision = 6; precision < 9; precision++) {
-        (void)snprintf(digits, sizeof digits, "%.*g", precision, value);
+    for (precision = 1; precision < 9; precision++) {
+        (void)snprintf(digits, sizeof digits, "%.*e", precision - 1, value);
         if (strtof(digits, NULL) == (float)value)
-            return strtod(digits, NULL);
+            break;
     }
-    (void)snprintf(digits, sizeof digits, "%.9g", value);
-    return strtod(digits, NULL);
+    if (precision == 9)
+        (void)snprintf(digits, sizeof digits, "%.8e", value);
+    exponent = atoi(strchr(digits, 'e') + 1);
+    if (exponent >= -4 && exponent < 6)
+        (void)snprintf(digits, sizeof digits, "%.*f", precision - 1 > exponent ? precision - 1 - exponent : 0, value);
+    buf_str(out, digits);
+    wipe(digits, sizeof digits);
 }
 
 /* A value as PostgreSQL's text output would write it; nothing for NULL. */
@@ -123,8 +130,11 @@ put_text(struct cat *c, const struct db_column *column, const struct coffer_valu
     buf_clear(&c->value_text);
     if (shown.type == COFFER_INT64 && column->type == COFFER_BOOL && (shown.i64 == 0 || shown.i64 == 1))
         shown.type = COFFER_BOOL;
-    if (shown.type == COFFER_FLOAT64 && !c->sqlite && strcmp(column->sql_type, "real") == 0)
-        shown.f64 = shortest_real(shown.f64);
+    if (shown.type == COFFER_FLOAT64 && !c->sqlite && strcmp(column->sql_type, "real") == 0 &&
+        isfinite(shown.f64)) {
+        put_real(shown.f64, &c->value_text);
+        return buf_status(&c->value_text, err);
+    }
     rc = value_format(&shown, &c->value_text, err);
     if (rc != COFFER_OK || c->sqlite || shown.type != COFFER_TIMESTAMP ||
         strstr(column->sql_type, "with time zone") == NULL)

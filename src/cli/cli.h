@@ -51,7 +51,7 @@ COFFER_MUST_CHECK int cli_settings(struct cli *cli, struct host_settings *out, s
 /* A provider by URI, asking on the terminal where it must. */
 COFFER_MUST_CHECK int cli_kek(struct cli *cli, const char *uri, struct kek **out, struct coffer_error *err);
 
-/* The database: --db-url, --db-url-file, --db-url-env, else word `*next`, which is then moved on. */
+/* The database: --db-url, --db-url-file, --db-url-env, else word `*next`, which is then moved on, else that of coffer.toml. */
 struct cli_url {
     char text[2048];
     bool allow_password;
@@ -85,6 +85,10 @@ void table_row(struct table *table, const char *const *cells);
 void table_print(const struct table *table, FILE *to, bool colour);
 void table_free(struct table *table);
 size_t text_width(const char *text); /* columns on a terminal: code points, wide ones twice */
+
+/* A paragraph that begins in column `indent`, broken at spaces to fit `width` columns (0: not broken), with its line end. */
+void print_wrapped(FILE *to, const char *text, size_t indent, size_t width);
+size_t terminal_width(int fd); /* 0: no terminal */
 
 /* One field of PostgreSQL's CSV: quoted when it must be; an empty string is "" (NULL is nothing). */
 void csv_field(struct buf *out, struct bytes text);

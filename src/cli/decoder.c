@@ -14,6 +14,7 @@
 
 struct decoder {
     pid_t pid;
+    const char *command;
     FILE *to, *from;
     char *line;
     size_t line_size;
@@ -42,6 +43,7 @@ decoder_start(const char *command, struct decoder **out, struct coffer_error *er
     }
     (void)close(in[0]);
     (void)close(back[1]);
+    d->command = command;
     d->to = fdopen(in[1], "w");
     d->from = fdopen(back[0], "r");
     if (d->pid < 0 || d->to == NULL || d->from == NULL) {
@@ -67,6 +69,12 @@ decoder_stop(struct decoder *d)
 }
 
 static int
+ended(const struct decoder *d, struct coffer_error *err)
+{
+    return error_set(err, COFFER_E_IO, "'%s' ended without an answer", d->command);
+}
+
+static int
 send_value(struct decoder *d, const struct keyring_column *column, const struct coffer_value *old,
            struct coffer_error *err)
 {
@@ -81,7 +89,7 @@ send_value(struct decoder *d, const struct keyring_column *column, const struct 
                          buf_cstr(&text), text.len);
         if (line == NULL || json_dumpf(line, d->to, JSON_COMPACT) != 0 || fputc('\n', d->to) == EOF ||
             fflush(d->to) != 0)
-            rc = error_set(err, COFFER_E_IO, "--decoder: the command does not take its input any more");
+            rc = ended(d, err);
         json_decref(line);
     }
     buf_wipe(&text);
@@ -101,8 +109,8 @@ decoder_decode(void *arg, const struct keyring_column *column, const struct coff
         return rc;
     len = getline(&d->line, &d->line_size, d->from);
     if (len <= 0)
-        return error_set(err, COFFER_E_IO, "--decoder: the command ended without an answer");
-    answer = json_loadb(d->line, (size_t)len, JSON_DECODE_ANY, NULL);
+        return ended(d, err);
+    answer = json_loadb(d->line, (size_t)len, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
     value = json_object_get(answer, "value");
     if (json_is_null(value))
         *out = (struct coffer_value){.type = COFFER_NULL};

@@ -2,7 +2,6 @@
 #include "cli/events.h"
 
 #include <string.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #define LINE_EVERY_MS 5000
@@ -27,7 +26,7 @@ left_text(double seconds, char *out, size_t max)
 {
     unsigned long s = (unsigned long)(seconds + 0.5);
 
-    if (!(seconds > 0))
+    if (!(seconds >= 0.5))
         out[0] = '\0';
     else if (s < 60)
         (void)snprintf(out, max, "  %lus left", s);
@@ -40,29 +39,24 @@ left_text(double seconds, char *out, size_t max)
 void
 progress_text(uint64_t done, uint64_t total, double rate, double left, size_t width, char *out, size_t out_max)
 {
-    char rows[32], speed[32], remaining[40], bar[64];
+    char rows[32], speed[48], remaining[40], bar[64];
     unsigned percent = total == 0 ? 0 : (unsigned)(done >= total ? 100 : (double)done * 100.0 / (double)total);
     size_t cells = width > 60 ? (width > 100 ? 40 : 20) : 0;
 
     grouped(done, rows);
     grouped((uint64_t)(rate > 0 ? rate : 0), speed);
+    (void)strcat(speed, " rows/s");
     left_text(left, remaining, sizeof remaining);
     for (size_t i = 0; i < cells; i++)
         bar[i] = i < cells * percent / 100 ? '#' : '.';
     bar[cells] = '\0';
+    if (!(rate >= 1)) /* not known yet, or standing still */
+        speed[0] = remaining[0] = '\0';
     if (total == 0)
-        (void)snprintf(out, out_max, "%s rows  %s rows/s", rows, speed);
+        (void)snprintf(out, out_max, "%s rows%s%s", rows, speed[0] != '\0' ? "  " : "", speed);
     else
-        (void)snprintf(out, out_max, "%s%s%s%3u%%  %s rows  %s rows/s%s", cells > 0 ? "[" : "", bar,
-                       cells > 0 ? "] " : "", percent, rows, speed, remaining);
-}
-
-static size_t
-terminal_width(void)
-{
-    struct winsize size;
-
-    return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 20 ? size.ws_col : 80;
+        (void)snprintf(out, out_max, "%s%s%s%3u%%  %s rows%s%s%s", cells > 0 ? "[" : "", bar,
+                       cells > 0 ? "] " : "", percent, rows, speed[0] != '\0' ? "  " : "", speed, remaining);
 }
 
 static void
@@ -80,7 +74,7 @@ say_progress_line(struct events *e, const struct rotate_event *event)
     char text[200];
 
     progress_text(event->done, event->total, event->rows_per_second, event->seconds_left,
-                  e->terminal ? terminal_width() - 10 : 80, text, sizeof text);
+                  e->terminal ? terminal_width(STDERR_FILENO) - 10 : 80, text, sizeof text);
     if (e->terminal) {
         (void)fprintf(stderr, "\r\033[K%-8s %s", event->step, text);
         (void)fflush(stderr);
@@ -114,6 +108,7 @@ say_event(void *arg, const struct rotate_event *event)
     struct events *e = arg;
     bool colour = e->cli->colour;
     const char *on = "", *off = colour ? "\033[0m" : "";
+    char text[640];
 
     if (e->cli->json) {
         say_json(event);
@@ -128,14 +123,19 @@ say_event(void *arg, const struct rotate_event *event)
             return;
         (void)snprintf(e->waiting, sizeof e->waiting, "%s", event->text);
     }
+    /* Done as soon as begun: the evidence alone says it. */
+    if (event->kind == ROTATE_STEP && (strcmp(event->step, "activate") == 0 || strcmp(event->step, "escrow") == 0))
+        return;
     bar_clear(e);
     if (colour)
         on = event->kind == ROTATE_WARN ? "\033[33m" : event->kind == ROTATE_STEP ? "\033[1m" : "";
-    (void)printf("%s%-8s%s %s%s\n", on, event->step != NULL ? event->step : "", off,
-                 event->kind == ROTATE_WARN   ? "warning: "
-                 : event->kind == ROTATE_WAIT ? "waiting: "
-                                              : "",
-                 event->text);
+    (void)snprintf(text, sizeof text, "%s%s",
+                   event->kind == ROTATE_WARN   ? "warning: "
+                   : event->kind == ROTATE_WAIT ? "waiting: "
+                                                : "",
+                   event->text);
+    (void)printf("%s%-8s%s ", on, event->step != NULL ? event->step : "", off);
+    print_wrapped(stdout, text, 9, terminal_width(STDOUT_FILENO));
     (void)fflush(stdout);
 }
 
@@ -183,5 +183,5 @@ events_resume_hint(struct events *events, int status)
 {
     bar_clear(events);
     if (status == COFFER_E_CANCELLED && cli_stop)
-        (void)fprintf(stderr, "coffer: stopped; everything written so far is right.  To go on, give the same command again.\n");
+        (void)fputs("coffer: everything written so far is right\n", stderr);
 }

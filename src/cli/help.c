@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#define HELP_WIDTH 79
+
 static void
 print_options(const struct arg_option *options, FILE *to)
 {
@@ -30,13 +32,40 @@ print_options(const struct arg_option *options, FILE *to)
     }
 }
 
+/* Paragraphs, which are filled, and examples, indented, which stand as they are. */
+static void
+print_details(const char *text, FILE *to)
+{
+    char paragraph[2000] = "";
+
+    while (*text != '\0') {
+        size_t len = strcspn(text, "\n"), have = strlen(paragraph);
+        bool plain = len > 0 && text[0] != ' ';
+
+        if (plain && have + len + 2 < sizeof paragraph)
+            (void)snprintf(paragraph + have, sizeof paragraph - have, "%s%.*s", have > 0 ? " " : "", (int)len, text);
+        text += len + (text[len] == '\n');
+        if (paragraph[0] != '\0' && (!plain || *text == '\0')) {
+            print_wrapped(to, paragraph, 0, HELP_WIDTH);
+            paragraph[0] = '\0';
+        }
+        if (!plain)
+            (void)fprintf(to, "%.*s\n", (int)len, text - len - 1);
+    }
+}
+
 void
 help_command(const struct command *command, FILE *to)
 {
-    (void)fprintf(to, "coffer %s: %s\n\nUsage: coffer %s %s\n", command->name, command->summary, command->name,
-                  command->synopsis);
-    if (command->details != NULL)
-        (void)fprintf(to, "\n%s", command->details);
+    char usage[256];
+
+    (void)snprintf(usage, sizeof usage, "coffer %s %s", command->name, command->synopsis);
+    (void)fprintf(to, "coffer %s: %s\n\nUsage: ", command->name, command->summary);
+    print_wrapped(to, usage, 7, HELP_WIDTH);
+    if (command->details != NULL) {
+        (void)fputc('\n', to);
+        print_details(command->details, to);
+    }
     if (command->options->name != NULL || command->more_options != NULL) {
         (void)fputs("\nOptions:\n", to);
         print_options(command->options, to);
@@ -50,14 +79,14 @@ help_command(const struct command *command, FILE *to)
 void
 help_overview(FILE *to)
 {
-    (void)fputs("coffer: encrypts columns of a database, and changes their keys while it is in use\n\n"
+    (void)fputs("coffer: encrypts columns of a database, and changes their keys while in use\n\n"
                 "Usage: coffer COMMAND [OPTIONS] …\n\n",
                 to);
     for (size_t i = 0; commands[i] != NULL; i++)
         (void)fprintf(to, "  %-21s %s\n", commands[i]->name, commands[i]->summary);
     (void)fputs("\nBegin with:\n"
                 "  coffer keyring init --keyring k.coffer --kek file:kek.bin\n"
-                "  coffer protect --keyring k.coffer --kek file:kek.bin sqlite:app.db patients.ssn\n"
+                "  coffer protect --keyring k.coffer --kek file:kek.bin sqlite:a.db people.ssn\n"
                 "\nExit codes: 0 done, 1 failed, 2 usage, 3 refused by a safety rule, 4 not yet.\n"
                 "`coffer COMMAND --help` says more; so does man coffer.\n",
                 to);

@@ -207,9 +207,10 @@ const struct command command_keyring_rewrap = {
     .name = "keyring rewrap",
     .synopsis = "--new-kek URI",
     .summary = "change the key or passphrase that unlocks it",
-    .details = "Escrow files come along; no data is touched.  A crash leaves nothing under the old KEK\n"
-               "alone: give the same command again.  Programs that are running must be given the new\n"
-               "KEK within a minute; with the old one they stop sealing then.\n\n"
+    .details = "Escrow files come along; no data is touched.  After a crash all of it opens with one of\n"
+               "the two: with the old KEK, then give the command again, or with the new one.\n"
+               "Programs that are running must be given the new KEK within a minute; with the old\n"
+               "one they stop sealing then.\n\n"
                "  coffer keyring rewrap --kek file:kek.bin --new-kek passphrase:\n",
     .options = options_rewrap,
     .run = run_rewrap,
@@ -316,7 +317,10 @@ run_import(struct cli *cli, struct coffer_error *err)
     if (rc == COFFER_OK)
         rc = kek != NULL ? keyring_decode(buf_view(&content), kek, &from, err)
                          : keyring_decode_again(buf_view(&content), kr, &from, err);
-    if (rc != COFFER_OK && content.len > 0 && kr != NULL && err->message[0] != '\0')
+    if (rc == COFFER_E_KEK && uri == NULL && kr != NULL)
+        rc = error_set(err, rc, "%s does not open with this keyring's own KEK; say with --export-kek URI what it was "
+                       "sealed under", path);
+    else if (rc != COFFER_OK && content.len > 0 && kr != NULL && err->message[0] != '\0')
         (void)error_prefix(err, "%s: ", path);
     if (rc == COFFER_OK) {
         import.from = from;

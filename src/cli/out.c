@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 void
 out_json(json_t *value)
@@ -22,7 +23,8 @@ void
 out_error(const struct cli *cli, const struct coffer_error *err)
 {
     (void)fflush(stdout);
-    (void)fprintf(stderr, "coffer: %s\n", err->message);
+    (void)fputs("coffer: ", stderr);
+    print_wrapped(stderr, err->message, 8, terminal_width(STDERR_FILENO));
     if (cli->json)
         out_json(json_pack("{s:{s:s,s:s}}", "error", "code", coffer_status_name(err->status), "message",
                            err->message));

@@ -99,9 +99,6 @@ run_rotate(struct cli *cli, struct coffer_error *err)
         return rc;
     if (control == ROTATE_PAUSE || control == ROTATE_ABORT) {
         rc = rotate_control(&env, control, err);
-        if (rc == COFFER_OK && !cli->json)
-            (void)puts(control == ROTATE_PAUSE ? "Paused.  coffer rotate --resume goes on."
-                                               : "Aborting: values go back; coffer rotate goes on with it.");
         if (rc != COFFER_OK || control == ROTATE_PAUSE)
             return work_end(cli, &events, &env, rc, "rotate");
     } else if (control == ROTATE_RESUME) {
@@ -146,7 +143,7 @@ const struct command command_rotate = {
                "old key in the database, proves that nothing is under it, and moves it to escrow for backups.\n"
                "May be stopped at any instant; the same command goes on.  Rotates whole lines.\n\n"
                "  coffer rotate sqlite:app.db\n"
-               "  coffer rotate postgresql://db/app patients.ssn --workers 2 --window 22:00-06:00\n"
+               "  coffer rotate postgresql://db/app --workers 2 --window 22:00-06:00\n"
                "  coffer rotate postgresql://db/app --pause\n",
     .options = options_rotate,
     .more_options = options_work,

@@ -209,7 +209,7 @@ stream_line(struct sealer *s, const char *line, size_t len, json_t **answer, str
     const char *column_name;
     struct coffer_place place;
     json_error_t where;
-    json_t *in = json_loadb(line, len, JSON_REJECT_DUPLICATES, &where);
+    json_t *in = json_loadb(line, len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &where);
     json_t *value = json_object_get(in, s->open ? "sealed" : "value");
     struct bytes text = {0};
     char number[64];
@@ -220,10 +220,12 @@ stream_line(struct sealer *s, const char *line, size_t len, json_t **answer, str
     buf_clear(&s->parts_storage);
     *answer = NULL;
     column_name = json_string_value(json_object_get(in, "column"));
+    if (column_name != NULL && strlen(column_name) != json_string_length(json_object_get(in, "column")))
+        column_name = NULL;
     if (!json_is_object(in))
         rc = error_set(err, COFFER_E_FORMAT, "not one JSON object in the line: %s", in == NULL ? where.text : "another kind");
     else if (column_name == NULL)
-        rc = error_set(err, COFFER_E_FORMAT, "\"column\" is missing");
+        rc = error_set(err, COFFER_E_FORMAT, "\"column\" is missing, or no name");
     else if (value == NULL)
         rc = error_set(err, COFFER_E_FORMAT, "\"%s\" is missing", s->open ? "sealed" : "value");
     else

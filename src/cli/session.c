@@ -98,12 +98,32 @@ out:
     return rc;
 }
 
+/* The database of coffer.toml, if the word that stands where a URL could is none. */
+static int
+url_from_settings(struct cli *cli, size_t next, struct host_settings *out, struct coffer_error *err)
+{
+    const char *word = next < cli->args->word_count ? cli->args->words[next] : "";
+    int rc;
+
+    out->database[0] = '\0';
+    if (strncmp(word, "sqlite:", 7) == 0 || strstr(word, "://") != NULL)
+        return COFFER_OK;
+    rc = cli_settings(cli, out, err);
+    if (rc == COFFER_E_MISUSE) { /* no keyring: said when it is needed */
+        out->database[0] = '\0';
+        rc = COFFER_OK;
+    }
+    return rc;
+}
+
 int
 cli_url(struct cli *cli, size_t *next, struct cli_url *out, struct coffer_error *err)
 {
     const char *file = args_text(cli->args, "db-url-file");
     const char *env = args_text(cli->args, "db-url-env");
     const char *text = args_text(cli->args, "db-url");
+    struct host_settings settings;
+    int rc;
 
     *out = (struct cli_url){0};
     if ((file != NULL) + (env != NULL) + (text != NULL) > 1)
@@ -118,11 +138,18 @@ cli_url(struct cli *cli, size_t *next, struct cli_url *out, struct coffer_error 
             return error_set(err, COFFER_E_NOTFOUND, "--db-url-env %s: there is no such environment variable", env);
         out->allow_password = true;
     } else if (text == NULL) {
-        if (*next >= cli->args->word_count)
+        rc = url_from_settings(cli, *next, &settings, err);
+        if (rc != COFFER_OK)
+            return rc;
+        out->allow_password = settings.database[0] != '\0';
+        if (settings.database[0] != '\0')
+            text = settings.database;
+        else if (*next >= cli->args->word_count)
             return error_set(err, COFFER_E_MISUSE,
                              "a database is needed: sqlite:PATH or postgresql://…; see `coffer %s --help`",
                              cli->command->name);
-        text = cli->args->words[(*next)++];
+        else
+            text = cli->args->words[(*next)++];
     }
     if (strlen(text) >= sizeof out->text)
         return error_set(err, COFFER_E_LIMIT, "the database URL is longer than %zu bytes", sizeof out->text - 1);

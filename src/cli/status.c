@@ -101,17 +101,22 @@ print_text(const struct cli *cli, const struct rotate_status *s)
         print_columns(cli, s);
     for (size_t i = 0; i < s->open_count; i++) {
         const struct rotate_open *o = &s->open[i];
-        char text[160], from[9] = "plain", to[9] = "plain";
+        char from[9] = "plain", to[9] = "plain";
 
-        progress_text(o->done, o->total, 0, 0, 40, text, sizeof text);
         if (o->from_key != 0)
             (void)key_hex(o->from_key, from);
         if (o->to_key != 0)
             (void)key_hex(o->to_key, to);
         (void)printf("\n%s of line %s, %s to %s: %s%s%s\n", o->kind, o->line, from, to, o->step,
                      o->paused ? ", paused" : "", o->aborting ? ", aborting" : "");
-        if (o->total > 0)
-            (void)printf("  %.*s\n", (int)strcspn(text, "s"), text);
+        if (o->total > 0) {
+            char done[32], total[32];
+
+            grouped(o->done, done);
+            grouped(o->total, total);
+            (void)printf("  %u%%: %s of %s %s\n", (unsigned)(o->done * 100 / o->total), done, total,
+                         o->from_key != 0 && o->to_key != 0 ? "cells" : "rows");
+        }
         if (o->waiting[0] != '\0')
             (void)printf("  waiting: %s\n", o->waiting);
     }
@@ -142,6 +147,9 @@ run_status(struct cli *cli, struct coffer_error *err)
     int rc = events_env(cli, &events, &next, &env, err);
 
     env.say = NULL;
+    if (rc == COFFER_OK && next != cli->args->word_count)
+        rc = error_set(err, COFFER_E_MISUSE, "'%s' is no database URL; usage: coffer status %s", cli->args->words[next],
+                       cli->command->synopsis);
     while (rc == COFFER_OK) {
         struct rotate_status *status = NULL;
 

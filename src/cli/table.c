@@ -5,6 +5,8 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 #include <wchar.h>
 
 #define TABLE_COLUMNS_MAX 16
@@ -135,4 +137,48 @@ table_free(struct table *t)
         mem_free(t->cells[i]);
     mem_free(t->cells);
     mem_free(t);
+}
+
+void
+print_wrapped(FILE *to, const char *text, size_t indent, size_t width)
+{
+    size_t at = indent;
+    bool first = true;
+
+    while (*text != '\0') {
+        size_t len = strcspn(text, " \n");
+        char word[640];
+        size_t columns;
+
+        (void)snprintf(word, sizeof word, "%.*s", (int)len, text);
+        columns = text_width(word);
+        if (!first && width > indent && at + 1 + columns > width) {
+            (void)fprintf(to, "\n%*s", (int)indent, "");
+            at = indent;
+        } else if (!first) {
+            (void)fputc(' ', to);
+            at++;
+        }
+        (void)fwrite(text, 1, len, to);
+        at += columns;
+        text += len;
+        first = *text == '\n';
+        if (first) {
+            (void)fprintf(to, "\n%*s", (int)indent, "");
+            at = indent;
+        }
+        if (*text != '\0')
+            text++;
+    }
+    (void)fputc('\n', to);
+}
+
+size_t
+terminal_width(int fd)
+{
+    struct winsize size;
+
+    if (!isatty(fd))
+        return 0;
+    return ioctl(fd, TIOCGWINSZ, &size) == 0 && size.ws_col > 20 ? size.ws_col : 80;
 }

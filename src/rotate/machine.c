@@ -322,13 +322,44 @@ forget_chunks(struct session *s, const struct rotation *r, struct coffer_error *
     return db_run(s->database->db, sql, &prefix, 1, NULL, err);
 }
 
+/* What the step is about; its evidence follows when it is done. */
 static void
 say_step(struct session *s, const struct rotation *r)
 {
-    if (r->to_key == 0)
-        say(s->env, ROTATE_STEP, rotation_step_name(r->step), "line %s: a key to follow %08x", r->line, r->from_key);
-    else
-        say(s->env, ROTATE_STEP, rotation_step_name(r->step), "line %s: %08x to %08x", r->line, r->from_key, r->to_key);
+    const char *step = rotation_step_name(r->step);
+
+    switch (r->step) {
+    case STEP_GATE:
+        say(s->env, ROTATE_STEP, step, "until every client holds the new key %08x", r->to_key);
+        break;
+    case STEP_ACTIVATE:
+        say(s->env, ROTATE_STEP, step, "key %08x becomes the one that seals", r->to_key);
+        break;
+    case STEP_DRAIN:
+    case STEP_SWEEP:
+        say(s->env, ROTATE_STEP, step, "re-encrypting what is not under key %08x yet", r->to_key);
+        break;
+    case STEP_SETTLE:
+        say(s->env, ROTATE_STEP, step, "until nobody writes back what was read before");
+        break;
+    case STEP_FENCE:
+        say(s->env, ROTATE_STEP, step, "sweeping once more, behind a fence in the database");
+        break;
+    case STEP_PROVE:
+        say(s->env, ROTATE_STEP, step, "looking at every cell for key %08x", r->from_key);
+        break;
+    case STEP_WAIT:
+        say(s->env, ROTATE_STEP, step, "until nobody can still see a row as it was before");
+        break;
+    case STEP_ESCROW:
+        say(s->env, ROTATE_STEP, step, "key %08x leaves the keyring", r->from_key);
+        break;
+    default:
+        if (r->from_key == 0)
+            say(s->env, ROTATE_STEP, step, "line %s: its first key", r->line);
+        else
+            say(s->env, ROTATE_STEP, step, "line %s: a key to follow %08x", r->line, r->from_key);
+    }
 }
 
 int

@@ -116,7 +116,7 @@ struct rotate_open { /* a rotation in this database that is not done */
     char id[40], kind[16], step[16], line[KEYRING_NAME_MAX];
     uint32_t from_key, to_key;
     bool paused, aborting;
-    uint64_t done, total;
+    uint64_t done, total; /* cells of a rotation, rows of the pass of a protect */
     int64_t started_us;
     char waiting[300]; /* for whom its gate waits, or "" */
 };

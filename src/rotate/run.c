@@ -298,10 +298,10 @@ rotate_control(const struct rotate_env *env, enum rotate_control what, struct co
             rc = COFFER_OK;
     }
     if (rc == COFFER_OK)
-        say(env, ROTATE_DONE, "plan", "rotation of line %s is %s", r.line,
-            what == ROTATE_PAUSE    ? "paused"
-            : what == ROTATE_RESUME ? "going on; run coffer rotate if none is running"
-                                    : "being taken back; run coffer rotate if none is running");
+        say(env, ROTATE_DONE, "plan", "the rotation of line %s is %s", r.line,
+            what == ROTATE_PAUSE    ? "paused; coffer rotate --resume goes on"
+            : what == ROTATE_RESUME ? "going on"
+                                    : "being taken back: its values go back to the old key");
     rotation_free(&r);
     session_close(&s);
     return rc;

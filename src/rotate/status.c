@@ -131,6 +131,28 @@ count_tampered(struct session *s, size_t *tampered, struct coffer_error *err)
     return rc;
 }
 
+/* A rotation's progress from the counts: its passes' chunks say how far a pass is, not how much is
+ * left. */
+static void
+progress_of(struct rotate_open *open, const struct rotate_status *status)
+{
+    size_t i, k;
+
+    if (open->from_key == 0 || open->to_key == 0)
+        return;
+    open->done = open->total = 0;
+    for (i = 0; i < status->column_count; i++) {
+        const struct rotate_column_status *column = &status->columns[i];
+
+        for (k = 0; strcmp(column->column->line, open->line) == 0 && k < column->key_count; k++) {
+            if (column->keys[k].key_id == open->to_key)
+                open->done += column->keys[k].cells;
+            if (column->keys[k].key_id == open->to_key || column->keys[k].key_id == open->from_key)
+                open->total += column->keys[k].cells;
+        }
+    }
+}
+
 static int
 fill(struct session *s, bool exact, struct rotate_status *out, struct coffer_error *err)
 {
@@ -155,6 +177,8 @@ fill(struct session *s, bool exact, struct rotate_status *out, struct coffer_err
     if (rc == COFFER_OK && rows)
         rc = open_status(s, &out->open[0], &found, err);
     out->open_count = found;
+    if (rc == COFFER_OK && found)
+        progress_of(&out->open[0], out);
     if (rc == COFFER_OK && rows)
         rc = heartbeat_list(&s->database->journal, add_beat, out, err);
     if (rc == COFFER_OK && rows)

@@ -315,7 +315,7 @@ held(struct throttle *t)
                  t->options.window_from_minute / 60, t->options.window_from_minute % 60,
                  t->options.window_to_minute / 60, t->options.window_to_minute % 60);
     else if (t->command_holds)
-        snprintf(t->reason, sizeof t->reason, "the throttle command says no");
+        snprintf(t->reason, sizeof t->reason, "the throttle command says no: %.150s", t->command);
     else if (t->lag_holds)
         snprintf(t->reason, sizeof t->reason, "a replica is %.1f s behind (limit %.1f s)",
                  t->load.replica_lag_seconds, t->options.lag_seconds_max);

@@ -87,7 +87,7 @@ def accounts():
     psql("CREATE TABLE accounts(code text PRIMARY KEY, iban varchar(20) NOT NULL, ref uuid, seen timestamptz, rate real,"
          " doc text, host inet DEFAULT '10.0.0.1', tags int[] DEFAULT '{1,NULL}');"
          "INSERT INTO accounts SELECT 'k' || to_char(i, 'FM0000'), 's' || i, md5(i::text)::uuid,"
-         " timestamptz '2026-11-01 00:00+02' + i * interval '61 min', i / 3.0, 'd' || i FROM generate_series(1, 700) i;"
+         " timestamptz '2026-11-01 00:00+02' + i * interval '61 min', i * 5000 / 3.0, 'd' || i FROM generate_series(1, 700) i;"
          "INSERT INTO accounts VALUES('k9998', '', NULL, 'infinity', 'NaN', ''),"
          " ('k9999', 'x', NULL, '0044-03-15 12:00+00 BC', NULL, NULL)")
     copy = "SET timezone = 'UTC'; COPY (SELECT * FROM accounts ORDER BY code) TO STDOUT (FORMAT csv, HEADER)"

@@ -124,7 +124,7 @@ progress_fits_the_terminal(void **state)
     progress_text(12300, 24600, 1500, 70, 70, text, sizeof text);
     assert_string_equal(text, "[##########..........]  50%  12 300 rows  1 500 rows/s  1m10s left");
     progress_text(5, 4, 0, 0, 40, text, sizeof text);
-    assert_string_equal(text, "100%  5 rows  0 rows/s");
+    assert_string_equal(text, "100%  5 rows");
 }
 
 int
