@@ -6,12 +6,16 @@
  *   volume_mount --call MNT JSON          one request on the control channel; prints the answer
  *   volume_mount --crashed LOWER          prints 1 if the machine stopped while it was mounted, else 0
  *
- * --key N --old N        key bytes of the plain format (90 and 90)
+ * --format NAME          plain, or ecryptfs
+ * --key K                key byte of the plain format, passphrase of eCryptfs (90)
+ * --old K                another one that opens files; --next if not given
+ * --next K               the one that "copy" moves files to (51)
+ * --bits N --encrypt-names --xattr-metadata --after-crash   as in struct volume_options
  * --log FILE             where its lines go
  * --descriptors N --threads N --only-me --read-only --options LIST --direct PATTERN
  *
  * The control channel takes {"command":"copy","name":LOWER NAME,"step":BYTES,"finish":BOOL,"replace":BOOL} here: it moves a file of the
- * lower folder to the key of --next (0x33) through a mirror, `step` bytes at a time; without "finish" it stops after one step.
+ * lower folder to the key of --next through a mirror, `step` bytes at a time; without "finish" it stops after one step.
  */
 #include "base/mem.h"
 #include "support/plain_format.h"
@@ -117,6 +121,30 @@ stopping(void *arg, struct volume_fs *fs)
     inode_release(fs, copying, 1);
 }
 
+/* ---- volumes ---- */
+
+static struct volume_options format_options = {.key_bits = 256};
+
+static struct volume *
+make_volume(const struct volume_format *format, const char *key, const char *other)
+{
+    struct coffer_error err = {0};
+    struct volume_key keys[2] = {0};
+    struct volume *volume = NULL;
+
+    if (format == &plain_format)
+        return plain_volume((uint8_t)atoi(key), (uint8_t)atoi(other));
+    if (format->key_set(bytes_str(key), (struct bytes){0}, &keys[0], &err) != 0 ||
+        format->key_set(bytes_str(other), (struct bytes){0}, &keys[1], &err) != 0 ||
+        format->open(&format_options, keys, 2, NULL, &volume, &err) != 0) {
+        fprintf(stderr, "volume_mount: %s\n", err.message);
+        exit(1);
+    }
+    secret_free(keys[0].secret);
+    secret_free(keys[1].secret);
+    return volume;
+}
+
 /* ---- commands ---- */
 
 static int
@@ -160,31 +188,53 @@ int
 main(int argc, char **argv)
 {
     static const struct option long_options[] = {
-        {"key", 1, NULL, 'k'},         {"old", 1, NULL, 'o'},     {"log", 1, NULL, 'l'},
-        {"descriptors", 1, NULL, 'd'}, {"threads", 1, NULL, 't'}, {"only-me", 0, NULL, 'm'},
-        {"read-only", 0, NULL, 'r'},   {"options", 1, NULL, 'O'}, {"direct", 1, NULL, 'D'},
-        {"foreground", 0, NULL, 'f'},  {"unmount", 1, NULL, 'u'}, {"call", 1, NULL, 'c'},
-        {"next", 1, NULL, 'n'},        {"crashed", 1, NULL, 'C'}, {NULL, 0, NULL, 0}};
+        {"key", 1, NULL, 'k'},           {"old", 1, NULL, 'o'},
+        {"log", 1, NULL, 'l'},           {"descriptors", 1, NULL, 'd'},
+        {"threads", 1, NULL, 't'},       {"only-me", 0, NULL, 'm'},
+        {"read-only", 0, NULL, 'r'},     {"options", 1, NULL, 'O'},
+        {"direct", 1, NULL, 'D'},        {"foreground", 0, NULL, 'f'},
+        {"unmount", 1, NULL, 'u'},       {"call", 1, NULL, 'c'},
+        {"next", 1, NULL, 'n'},          {"crashed", 1, NULL, 'C'},
+        {"format", 1, NULL, 'F'},        {"bits", 1, NULL, 'b'},
+        {"encrypt-names", 0, NULL, 'e'}, {"xattr-metadata", 0, NULL, 'x'},
+        {"after-crash", 0, NULL, 'a'},   {NULL, 0, NULL, 0}};
     struct volume_mount_options options = {
         .log = log_line, .control = control, .stopping = stopping};
     struct volume_background *background = NULL;
     struct coffer_error err = {0};
     const char *direct[8];
-    uint8_t key = 90, old = 90, next_key = 0x33;
+    const char *key = "90", *old = NULL, *next_key = "51";
+    bool ecryptfs = false;
     bool foreground = false, parent = false;
+    const struct volume_format *format;
     struct volume *volume;
     int opt, rc = COFFER_OK;
 
     while ((opt = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
         switch (opt) {
+        case 'F':
+            ecryptfs = strcmp(optarg, "ecryptfs") == 0;
+            break;
         case 'k':
-            key = (uint8_t)atoi(optarg);
+            key = optarg;
             break;
         case 'o':
-            old = (uint8_t)atoi(optarg);
+            old = optarg;
             break;
         case 'n':
-            next_key = (uint8_t)atoi(optarg);
+            next_key = optarg;
+            break;
+        case 'b':
+            format_options.key_bits = (unsigned)atoi(optarg);
+            break;
+        case 'e':
+            format_options.encrypt_names = true;
+            break;
+        case 'x':
+            format_options.xattr_metadata = true;
+            break;
+        case 'a':
+            format_options.after_crash = true;
             break;
         case 'l':
             log_fd = open(optarg, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
@@ -233,11 +283,12 @@ main(int argc, char **argv)
         return 0;
     lower_fd = open(options.lower, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     options.background = background;
-    volume = plain_volume(key, old);
-    next = plain_volume(next_key, key);
-    rc = volume_mount_run(&options, &plain_format, volume, &err);
-    plain_format.close(volume);
-    plain_format.close(next);
+    format = ecryptfs ? &volume_ecryptfs : &plain_format;
+    volume = make_volume(format, key, old != NULL ? old : next_key);
+    next = make_volume(format, next_key, key);
+    rc = volume_mount_run(&options, format, volume, &err);
+    format->close(volume);
+    format->close(next);
     volume_background_free(background);
     close(lower_fd);
     return rc == COFFER_OK ? 0 : foreground ? fail(&err) : rc;
