@@ -48,8 +48,8 @@ reader_open(struct cli *cli, const struct cli_url *url, struct reader *out, stru
     if (rc == COFFER_OK)
         rc = cli_keyring(cli, &out->store, &out->keyring, err);
     if (rc == COFFER_OK)
-        rc = host_database_open(out->keyring, url->text, url->allow_password, &(struct db_options){.read_only = true},
-                                &out->database, err);
+        rc = host_database_open_newest(out->store, &out->keyring, url->text, url->allow_password,
+                                       &(struct db_options){.read_only = true}, &out->database, err);
     if (rc == COFFER_OK && !out->database->registered)
         rc = error_set(err, COFFER_E_NOTFOUND, "the keyring holds nothing of database %s; protect a column first",
                        out->database->name);

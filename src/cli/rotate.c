@@ -85,6 +85,7 @@ run_rotate(struct cli *cli, struct coffer_error *err)
             args_flag(args, "plan") > 1)
         return error_set(err, COFFER_E_MISUSE, "give one of --plan, --pause, --resume, --abort and --worker");
     options.split = args_text(args, "split");
+    options.open_only = control != 0;
     options.restored = args_flag(args, "restored");
     if (args_text(args, "decoder") != NULL && !options.restored)
         return error_set(err, COFFER_E_MISUSE, "--decoder goes with --restored: a rotation itself meets no old values");

@@ -367,6 +367,31 @@ host_database_open(const struct keyring *keyring, const char *url, bool allow_pa
     return COFFER_OK;
 }
 
+int
+host_database_open_newest(struct keyring_store *store, struct keyring **keyring, const char *url,
+                          bool allow_password, const struct db_options *options,
+                          struct host_database **out, struct coffer_error *err)
+{
+    for (;;) {
+        struct keyring *newest = NULL;
+        int rc = host_database_open(*keyring, url, allow_password, options, out, err);
+
+        /* A keyring that somebody has just replaced looks like a roll-back, or a restore. */
+        if (rc != COFFER_E_ROLLBACK && (rc != COFFER_OK || !(*out)->restored))
+            return rc;
+        if (store->load(store, &newest, NULL) != COFFER_OK)
+            return rc;
+        if (keyring_epoch(newest) <= keyring_epoch(*keyring)) {
+            keyring_free(newest);
+            return rc;
+        }
+        host_database_close(*out);
+        *out = NULL;
+        keyring_free(*keyring);
+        *keyring = newest;
+    }
+}
+
 void
 host_database_close(struct host_database *d)
 {

@@ -38,6 +38,20 @@ make_side_folder(const struct file_store *fs, const char *folder, unsigned mode,
     return rc;
 }
 
+/* Two commands that end one rotation together write the same file, each with content of its own. */
+static int
+write_locked(const struct file_store *fs, const char *path, struct bytes content, unsigned mode,
+             struct coffer_error *err)
+{
+    int handle, rc = file_store_lock(fs, &handle, err);
+
+    if (rc != COFFER_OK)
+        return rc;
+    rc = file_store_write(fs->os, path, content, mode, false, err);
+    fs->os->unlock(fs->os, handle);
+    return rc;
+}
+
 /* The material leaves the keyring once this returns: what is stored must be that key, and open. */
 static int
 escrow_check(struct file_store *fs, uint32_t key_id, struct bytes content, struct coffer_error *err)
@@ -75,7 +89,7 @@ file_escrow_put(struct keyring_store *store, uint32_t key_id, struct bytes conte
     if (rc == COFFER_OK) {
         path = escrow_path(fs, key_id);
         rc = path == NULL ? error_nomem(err)
-                          : file_store_write(fs->os, path, content, 0600, false, err);
+                          : write_locked(fs, path, content, 0600, err);
     }
     mem_free(path);
     return rc;
@@ -197,7 +211,7 @@ file_certificate_put(struct keyring_store *store, const char *name, struct bytes
     if (rc == COFFER_OK) {
         path = side_path(fs, "certificates", name);
         rc = path == NULL ? error_nomem(err)
-                          : file_store_write(fs->os, path, content, 0644, false, err);
+                          : write_locked(fs, path, content, 0644, err);
     }
     mem_free(path);
     return rc;

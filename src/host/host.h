@@ -52,6 +52,11 @@ struct host_database {
  * ROLLBACK: "this keyring is at epoch 7, the database has seen 9".  TAMPERED.  `keyring` is borrowed while open. */
 COFFER_MUST_CHECK int host_database_open(const struct keyring *keyring, const char *url, bool allow_password,
                                          const struct db_options *options, struct host_database **out, struct coffer_error *err);
+/* The same for a keyring that was loaded from `store`, and that another command may change at this moment: where the database knows
+ * of a newer one than `*keyring` (owned), that is loaded in its place.  Nothing may borrow from `*keyring`. */
+COFFER_MUST_CHECK int host_database_open_newest(struct keyring_store *store, struct keyring **keyring, const char *url,
+                                                bool allow_password, const struct db_options *options,
+                                                struct host_database **out, struct coffer_error *err);
 void host_database_close(struct host_database *database);
 /* Another snapshot of the keyring (after an edit). */
 void host_database_use(struct host_database *database, const struct keyring *keyring);

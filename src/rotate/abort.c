@@ -41,13 +41,17 @@ go_forward(struct session *s, struct rotation *r, struct coffer_error *err)
 int
 step_reverse(struct session *s, struct rotation *r, struct coffer_error *err)
 {
-    const struct keyring_key *from = keyring_key(s->keyring, r->from_key);
     struct reverse_arg arg = {.rotation = r, .now_us = s->env->os->now_us(s->env->os)};
+    const struct keyring_key *from;
     uint32_t swap = r->from_key;
     int rc;
 
     if (r->to_key == 0) /* nothing was staged yet */
         return rotation_enter(s, r, STEP_ABORTED, err);
+    rc = session_refresh(s, err); /* the key may have been marked since this rotation began */
+    if (rc != COFFER_OK)
+        return rc;
+    from = keyring_key(s->keyring, r->from_key);
     if (from != NULL && from->compromised)
         return go_forward(s, r, err);
     rc = session_change(s, "rotation.abort", NULL, change_reverse, &arg, err);

@@ -135,6 +135,25 @@ drained(const char *step, const struct walk_stats *pass, uint64_t done_before)
     return strcmp(step, "shadow") == 0 && pass->rows_done >= done_before - done_before / 2;
 }
 
+/* A pass that only met rows which others hold: looking again at once would find the same. */
+static int
+wait_for_locks(struct session *s, struct rotation *rotation, const char *step, unsigned stuck,
+               uint64_t rows, struct coffer_error *err)
+{
+    char who[300];
+
+    if (stuck < 3)
+        return COFFER_OK;
+    session_blame(s, who, sizeof who);
+    if (s->options->no_wait)
+        return error_set(err, COFFER_E_NOTYET, "%" PRIu64 " rows are locked by others: %s", rows,
+                         who);
+    if (stuck % 20 == 3)
+        say(s->env, ROTATE_WAIT, step, "%" PRIu64 " rows are locked by others: %s", rows, who);
+    s->env->os->sleep_ms(s->env->os, stuck < 20 ? 100 * stuck : 2000);
+    return rotation_check(s, rotation, err);
+}
+
 int
 drain(struct session *s, struct rotation *rotation, const char *step, struct drain_result *result,
       struct coffer_error *err)
@@ -144,6 +163,7 @@ drain(struct session *s, struct rotation *rotation, const char *step, struct dra
     struct walk_stats pass;
     bool own =
         false; /* this call began the pass, so that it has looked at every row as it is now */
+    unsigned stuck = 0;
     int rc;
 
     memset(result, 0, sizeof *result);
@@ -175,7 +195,10 @@ drain(struct session *s, struct rotation *rotation, const char *step, struct dra
         if (rc != COFFER_OK || (own && drained(step, &pass, done_before)))
             break;
         done_before = pass.rows_done;
-        rc = rotation_check(s, rotation, err);
+        stuck = pass.rows_done == 0 && pass.rows_moved > 0 ? stuck + 1 : 0;
+        rc = wait_for_locks(s, rotation, step, stuck, pass.rows_moved, err);
+        if (rc == COFFER_OK)
+            rc = rotation_check(s, rotation, err);
         if (rc == COFFER_OK)
             rc = next_pass(s, rotation, err);
         own = true;

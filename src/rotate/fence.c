@@ -125,6 +125,7 @@ fence_tables(struct session *s, const struct uuid *ids, size_t count, bool closi
 
     while (rc == COFFER_OK && (name = next_table(s, ids, count, &at)) != NULL) {
         struct fence_set set;
+        char who[300];
         unsigned attempt;
 
         rc = fence_set_make(s, name, ids, count, closing, fencing_key, &set, err);
@@ -132,9 +133,14 @@ fence_tables(struct session *s, const struct uuid *ids, size_t count, bool closi
             rc = db_fence_set(s->database->db, set.table, set.fences, set.count, err);
             if (rc != COFFER_E_CONFLICT || stopped(s->env))
                 break;
-            if (attempt == 10)
-                say(s->env, ROTATE_WAIT, "fence", "table %s is busy: %s", name,
-                    err != NULL ? err->message : "locked");
+            if (attempt == 0 || s->options->no_wait)
+                session_blame(s, who, sizeof who);
+            if (s->options->no_wait) {
+                rc = error_set(err, COFFER_E_NOTYET, "table %s is busy: %s", name, who);
+                break;
+            }
+            if (attempt == 0)
+                say(s->env, ROTATE_WAIT, "fence", "table %s is busy: %s", name, who);
             s->env->os->sleep_ms(s->env->os, 100 + 37 * (attempt % 8));
             rc = COFFER_OK;
         }

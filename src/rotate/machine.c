@@ -103,9 +103,13 @@ change_activate(struct keyring *kr, void *arg, struct coffer_error *err)
     const struct activate_arg *activate = arg;
     const struct rotation *r = activate->rotation;
     struct move_arg move = {.key_id = r->to_key, .state = KEY_ACTIVE, .now_us = activate->now_us};
+    const struct keyring_key *to = keyring_key(kr, r->to_key);
     size_t i;
-    int rc = change_move(kr, &move, err);
+    int rc;
 
+    if (to != NULL && to->state > KEY_ACTIVE) /* this is late: another command turned back meanwhile */
+        return error_set(err, COFFER_E_CONFLICT, "rotation %s was taken on by another command", r->id);
+    rc = change_move(kr, &move, err);
     for (i = 0; rc == COFFER_OK && i < r->column_count;
          i++) { /* a split moves its columns to the new line at this moment */
         const struct keyring_column *found = keyring_column_by_id(kr, &r->columns[i]);

@@ -37,6 +37,8 @@ COFFER_MUST_CHECK int session_codec(struct session *s, struct codec **out,
 /* REFUSED unless registered and not restored. */
 COFFER_MUST_CHECK int session_require_registered(struct session *s, struct coffer_error *err);
 void session_owner(struct session *s, char out[64]);
+/* Who is in a transaction that may hold what we wait for, in words; "another transaction" if nothing is known. */
+void session_blame(struct session *s, char *out, size_t max);
 /* Connections of others: 0 if nobody else, or unknown on this engine. */
 COFFER_MUST_CHECK int session_others(struct session *s, size_t *count, struct buf *who,
                                      struct coffer_error *err);

@@ -32,6 +32,7 @@ apply_ddl(struct session *s, struct rotation *r, const struct uuid *ids, size_t 
         const struct keyring_column *column = keyring_column_by_id(s->keyring, &ids[i]);
         struct db_table *table = NULL;
         struct db_cell_spec cell;
+        char who[300];
         unsigned attempt;
 
         column_cell_spec(column, &cell);
@@ -40,9 +41,16 @@ apply_ddl(struct session *s, struct rotation *r, const struct uuid *ids, size_t 
             rc = db_phase_apply(s->database->db, table, &cell, from, to, err);
             if (rc != COFFER_E_CONFLICT)
                 break;
-            if (attempt == 5)
+            if (attempt == 0)
+                session_blame(s, who, sizeof who);
+            if (attempt == 0 && s->options->no_wait) {
+                rc = error_set(err, COFFER_E_NOTYET, "table %s is busy: %s", table->name, who);
+                break;
+            }
+            if (attempt == 0)
                 say(s->env, ROTATE_WAIT, coffer_phase_name(to),
-                    "table %s is busy; waiting for a moment between its transactions", table->name);
+                    "table %s is busy: %s; waiting for a moment between its transactions",
+                    table->name, who);
             s->env->os->sleep_ms(s->env->os, 100 + attempt % 7 * 30);
             rc = rotation_check(s, r, err);
         }

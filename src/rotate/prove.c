@@ -382,10 +382,12 @@ change_certify(struct keyring *kr, void *arg, struct coffer_error *err)
     size_t i;
     int rc;
 
+    c->everywhere = true;
+    if (key != NULL && key->state > KEY_PROVEN) /* another command was quicker: its proof stands */
+        return COFFER_OK;
     rc = keyring_certificate_put(kr, &c->certificate, err);
     if (rc != COFFER_OK)
         return rc;
-    c->everywhere = true;
     for (i = 0; i < key->database_count; i++) {
         if (keyring_certificate(kr, key->id, &key->databases[i]) == NULL)
             c->everywhere = false;

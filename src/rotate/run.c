@@ -137,16 +137,20 @@ say_columns(struct session *s, const struct rotation *r)
     buf_wipe(&names);
 }
 
+/* Go on with the open rotation, or else begin one if `may_begin`; `*ran` says whether there was one. */
 static int
-rotate_line(struct session *s, const char *line, const struct uuid *split, size_t split_count,
-            struct coffer_error *err)
+rotate_once(struct session *s, const char *line, const struct uuid *split, size_t split_count,
+            bool may_begin, bool *ran, struct coffer_error *err)
 {
     struct rotation r = {0};
     int rc = rotation_find_open(&s->database->journal, ROTATION_ROTATE, line, &r, err);
 
+    *ran = rc == COFFER_OK || may_begin;
     if (rc == COFFER_OK)
         say(s->env, ROTATE_NOTE, "plan", "going on with the rotation of line %s that is at step %s",
             line, rotation_step_name(r.step));
+    else if (rc == COFFER_E_NOTFOUND && !may_begin) /* another command has ended it */
+        return COFFER_OK;
     else if (rc == COFFER_E_NOTFOUND)
         rc = begin(s, line, split, split_count, &r, err);
     if (rc == COFFER_OK) {
@@ -154,6 +158,19 @@ rotate_line(struct session *s, const char *line, const struct uuid *split, size_
         rc = machine_run(s, &r, err);
     }
     rotation_free(&r);
+    return rc;
+}
+
+/* An abort that went forward leaves two keys behind; each is fenced and proven in a rotation of its own. */
+static int
+rotate_line(struct session *s, const char *line, const struct uuid *split, size_t split_count,
+            struct coffer_error *err)
+{
+    bool ran = false;
+    int rc = rotate_once(s, line, split, split_count, !s->options->open_only, &ran, err);
+
+    while (rc == COFFER_OK && ran && split == NULL && left_over(s, line) != NULL)
+        rc = rotate_once(s, line, NULL, 0, true, &ran, err);
     return rc;
 }
 

@@ -12,8 +12,10 @@ connect_database(struct session *s, struct coffer_error *err)
 {
     struct db_options options = {.application_name = "coffer rotate", .busy_ms = 5000};
 
-    return host_database_open(s->keyring, s->env->url, s->env->allow_password, &options,
-                              &s->database, err);
+    codec_free(s->codec); /* borrows the keyring, which may be replaced */
+    s->codec = NULL;
+    return host_database_open_newest(s->env->store, &s->keyring, s->env->url,
+                                     s->env->allow_password, &options, &s->database, err);
 }
 
 int
@@ -144,6 +146,20 @@ session_owner(struct session *s, char out[64])
     gethostname(host, sizeof host - 1);
     (void)!s->env->os->random(s->env->os, &random, sizeof random, NULL);
     snprintf(out, 64, "%.30s:%ld:%08x", host, (long)getpid(), random);
+}
+
+void
+session_blame(struct session *s, char *out, size_t max)
+{
+    struct coffer_error who = {0};
+    struct db_mark mark;
+
+    if (db_engine(s->database->db) == DB_POSTGRESQL &&
+        db_mark_now(s->database->db, &mark, NULL) == COFFER_OK &&
+        db_mark_passed(s->database->db, &mark, &who) == COFFER_E_NOTYET)
+        snprintf(out, max, "%s", who.message);
+    else
+        snprintf(out, max, "another transaction");
 }
 
 int

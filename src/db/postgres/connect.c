@@ -88,9 +88,9 @@ db_postgres_open(const char *conninfo, const struct db_options *options, struct 
         pg_close(&pg->db);
         return rc;
     }
-    if (PQserverVersion(pg->conn) < 130000) {
+    if (PQserverVersion(pg->conn) < 140000) {
         pg_close(&pg->db);
-        return error_set(err, COFFER_E_UNSUPPORTED, "PostgreSQL 13 or later is needed");
+        return error_set(err, COFFER_E_UNSUPPORTED, "PostgreSQL 14 or later is needed");
     }
     (void)PQsetNoticeReceiver(pg->conn, ignore_notice, NULL);
     pg->cancel = PQgetCancel(pg->conn);

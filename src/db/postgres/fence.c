@@ -190,7 +190,8 @@ pg_fence_set(struct db *db, const struct db_table *table, const struct db_fence 
     buf_init(&sql, PG_SQL_MAX);
     buf_init(&body, PG_SQL_MAX);
     /* The lock waits for every writer under way: one that passed the old fence could otherwise
-     * commit after the new one was counted on. */
+     * commit after the new one was counted on.  It lets readers pass, and so does all that follows:
+     * a DROP TRIGGER would take ACCESS EXCLUSIVE. */
     buf_format(&sql, "LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE; ", rel.quoted);
     if (count == 0) {
         buf_format(&sql,
@@ -202,10 +203,9 @@ pg_fence_set(struct db *db, const struct db_table *table, const struct db_fence 
                    function);
         pg_literal(&sql, buf_cstr(&body));
         buf_format(&sql,
-                   "; DROP TRIGGER IF EXISTS coffer_zzz_fence ON %s; CREATE TRIGGER "
-                   "coffer_zzz_fence BEFORE INSERT OR UPDATE ON %s"
+                   "; CREATE OR REPLACE TRIGGER coffer_zzz_fence BEFORE INSERT OR UPDATE ON %s"
                    " FOR EACH ROW EXECUTE FUNCTION %s(); ",
-                   rel.quoted, rel.quoted, function);
+                   rel.quoted, function);
         enable_always(&rel, &sql);
     }
     if (rc == COFFER_OK)

@@ -106,10 +106,9 @@ shadow_trigger(const struct subject *s, struct buf *sql)
     pg_literal(sql, buf_cstr(&body));
     /* "coffer_shadow" sorts before "coffer_zzz_fence": the fence sees what will be stored. */
     buf_format(sql,
-               "; DROP TRIGGER IF EXISTS coffer_shadow_%d ON %s; CREATE TRIGGER coffer_shadow_%d "
-               "BEFORE UPDATE ON %s FOR EACH ROW"
+               "; CREATE OR REPLACE TRIGGER coffer_shadow_%d BEFORE UPDATE ON %s FOR EACH ROW"
                " EXECUTE FUNCTION %s(); ",
-               number, s->rel.quoted, number, s->rel.quoted, s->function);
+               number, s->rel.quoted, s->function);
     buf_clear(&body);
     buf_format(&body,
                "DECLARE r pg_catalog.regclass; BEGIN FOR r IN SELECT tgrelid::pg_catalog.regclass "

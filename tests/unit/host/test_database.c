@@ -116,6 +116,33 @@ an_older_keyring_is_refused_with_both_epochs(void **state)
     keyring_free(old);
 }
 
+/* Between loading the keyring and opening the database, a rotation changed both. */
+static void
+a_keyring_that_was_just_replaced_is_loaded_again(void **state)
+{
+    struct host_database *d;
+    struct keyring *mine;
+
+    assert_int_equal(keyring_clone(kr, &mine, NULL), COFFER_OK);
+    assert_int_equal(try_open(&d, NULL), COFFER_OK);
+    edit(record, d);
+    host_database_use(d, kr);
+    assert_int_equal(host_database_saw(d, NULL, NULL), COFFER_OK);
+    host_database_close(d);
+    assert_int_equal(
+        host_database_open_newest(&memory->store, &mine, url, false, NULL, &d, NULL), COFFER_OK);
+    assert_int_equal(keyring_epoch(mine), keyring_epoch(kr));
+    assert_true(d->registered);
+    assert_false(d->restored);
+    assert_int_equal(host_database_saw(d, "restored", NULL), COFFER_OK); /* and this is no race */
+    host_database_close(d);
+    assert_int_equal(
+        host_database_open_newest(&memory->store, &mine, url, false, NULL, &d, NULL), COFFER_OK);
+    assert_true(d->restored);
+    host_database_close(d);
+    keyring_free(mine);
+}
+
 static void
 another_keyrings_database_is_refused(void **state)
 {
@@ -269,6 +296,8 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(an_adopted_database_is_known_again, setup, teardown),
         cmocka_unit_test_setup_teardown(an_older_keyring_is_refused_with_both_epochs, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_keyring_that_was_just_replaced_is_loaded_again, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(another_keyrings_database_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(edited_and_robbed_rows_are_tampering, setup, teardown),
