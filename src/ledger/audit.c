@@ -91,13 +91,15 @@ make_entry(void *arg, struct bytes log, struct buf *line, struct coffer_error *e
                            (unsigned long long)last.seq);
         if (rc == COFFER_OK)
             rc = sha256(tail.last, prev, err);
-        if (rc != COFFER_OK && err != NULL && err->status == rc) {
-            error_prefix(err, "the last entry (%llu) of the audit log was edited or is not ours: ",
-                         (unsigned long long)tail.count);
-            err->status = COFFER_E_TAMPERED;
-        }
-        if (rc != COFFER_OK && rc != COFFER_E_NOMEM)
+        if (rc != COFFER_OK && rc != COFFER_E_NOMEM) {
+            if (err != NULL) {
+                error_prefix(err,
+                             "the last entry (%llu) of the audit log was edited or is not ours: ",
+                             (unsigned long long)tail.count);
+                err->status = COFFER_E_TAMPERED;
+            }
             rc = COFFER_E_TAMPERED;
+        }
         audit_line_wipe(&last);
     }
     if (rc == COFFER_OK) {

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "crypto/crypto.h"
 #include "ledger/json.h"
+#include "base/mem.h"
+#include "crypto/crypto.h"
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -39,8 +39,8 @@ json_parse(struct bytes text, json_t **out, struct coffer_error *err)
 
     *out = NULL;
     value = json_loadb((const char *)text.ptr, text.len, JSON_REJECT_DUPLICATES, &where);
-    if (value == NULL)
-        return json_error_code(&where) == json_error_out_of_memory
+    if (value == NULL) /* jansson says nothing of most allocations that fail */
+        return where.text[0] == '\0' || json_error_code(&where) == json_error_out_of_memory
                    ? error_nomem(err)
                    : error_set(err, COFFER_E_FORMAT, "not JSON: %s at byte %d", where.text,
                                where.position);
@@ -52,19 +52,26 @@ json_parse(struct bytes text, json_t **out, struct coffer_error *err)
     return COFFER_OK;
 }
 
+/* Into memory of the right size from the start: when jansson's own buffer cannot grow, the name of a
+ * member may be missing from a text that is given as good, and a signature over it never holds. */
 int
 json_canonical(json_t *object, struct buf *out, struct coffer_error *err)
 {
+    const size_t flags = JSON_SORT_KEYS | JSON_COMPACT;
+    size_t len;
     char *text;
 
     if (has_real(object))
         return error_set(err, COFFER_E_MISUSE,
                          "a floating-point number cannot be signed: write it as text");
-    text = json_dumps(object, JSON_SORT_KEYS | JSON_COMPACT);
-    if (text == NULL)
+    len = json_dumpb(object, NULL, 0, flags);
+    text = len == 0 ? NULL : mem_alloc(len);
+    if (text == NULL || json_dumpb(object, text, len, flags) != len) {
+        mem_free(text);
         return error_nomem(err);
-    buf_str(out, text);
-    free(text); /* jansson's own allocation */
+    }
+    buf_add(out, text, len);
+    mem_free(text);
     return buf_status(out, err);
 }
 
