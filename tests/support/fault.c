@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "support/fault.h"
 
+#include "support/test.h"
+
 #include "base/mem.h"
+#include "base/secret.h"
 
 #include <stdatomic.h>
 
@@ -34,4 +37,29 @@ fault_fired(void)
 {
     mem_set_fault(NULL);
     return atomic_exchange(&fired, false);
+}
+
+void
+fault_every_allocation(const char *name, int (*run)(void), unsigned least)
+{
+    unsigned nth;
+    int rc;
+
+    for (nth = 1;; nth++) {
+        size_t secrets = secret_live_count();
+
+        fault_alloc_at(nth);
+        rc = run();
+        if (!fault_fired())
+            break;
+        if (rc != COFFER_E_NOMEM)
+            fail_msg("%s: allocation %u failed and it returned %d", name, nth, rc);
+        if (secret_live_count() != secrets)
+            fail_msg("%s: allocation %u failed and %zu secrets were left", name, nth,
+                     secret_live_count() - secrets);
+    }
+    if (rc != COFFER_OK)
+        fail_msg("%s: returned %d with every allocation (%u) granted", name, rc, nth - 1);
+    if (nth <= least)
+        fail_msg("%s: only %u allocations", name, nth - 1);
 }

@@ -22,4 +22,9 @@ void fault_alloc_at(unsigned nth);
 /* Did it come to that?  Disarms, so that what follows in the test allocates as usual. */
 bool fault_fired(void);
 
+/* The loop above over `run`: each failure must be COFFER_E_NOMEM and leave no secret behind, and at
+ * least `least` allocations must have been failed before it succeeds.  Asserts; `name` is for the
+ * message.  What else a failure may not leave is for `run` itself to assert. */
+void fault_every_allocation(const char *name, int (*run)(void), unsigned least);
+
 #endif

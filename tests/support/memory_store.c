@@ -192,6 +192,7 @@ memory_audit_append(struct keyring_store *store,
     if (rc == COFFER_OK) {
         buf_bytes(&m->audit, buf_view(&line));
         rc = buf_status(&m->audit, err);
+        m->audit.failed = COFFER_OK; /* a disk that was full once takes the next line */
     }
     buf_wipe(&line);
     return rc;
