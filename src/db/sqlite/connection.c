@@ -52,6 +52,8 @@ sqlite_exec_buf(struct db *db, struct buf *sql, struct coffer_error *err)
 
     if (rc == COFFER_OK)
         rc = sqlite_exec(db, buf_cstr(sql), err);
+    else
+        sqlite_rollback(db); /* as after every error */
     buf_wipe(sql);
     return rc;
 }
@@ -201,6 +203,8 @@ sqlite_run(struct db *db, const char *sql, const struct coffer_value *params, si
         made->affected = (uint64_t)sqlite3_changes64(handle_of(db));
         rc = result_done(made, err);
     }
+    if (rc != COFFER_OK)
+        sqlite_rollback(db); /* out of memory for the result, too */
     if (rc == COFFER_OK && result != NULL)
         *result = made;
     else

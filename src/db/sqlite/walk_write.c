@@ -133,6 +133,8 @@ prepare_write(struct sqlite_walk *w, const struct slot *slots, size_t n, struct 
     }
     rc = buf_status(&sql, err);
     if (rc == COFFER_OK)
+        rc = buf_status(&again, err);
+    if (rc == COFFER_OK)
         rc = sqlite_prepare(w->walk.db, buf_cstr(&sql), &write->update, err);
     if (rc == COFFER_OK)
         rc = sqlite_prepare(w->walk.db, buf_cstr(&again), &write->again, err);
