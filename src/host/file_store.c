@@ -51,9 +51,9 @@ static int
 damaged(struct file_store *fs, int status, const char *why, struct coffer_error *err)
 {
     uint64_t epochs[64];
-    size_t count = generations_find(fs->path, epochs, 64);
+    size_t count;
 
-    if (count == 0)
+    if (generations_find(fs->path, epochs, 64, &count, NULL) != COFFER_OK || count == 0)
         return error_set(err, status,
                          "keyring %s: %s. No kept generation is beside it: restore a copy",
                          fs->path, why);

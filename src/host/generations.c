@@ -4,6 +4,7 @@
 #include "base/mem.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,33 +33,41 @@ newer_first(const void *a, const void *b)
     return *x < *y ? 1 : *x > *y ? -1 : 0;
 }
 
-size_t
-generations_find(const char *path, uint64_t *epochs, size_t max)
+int
+generations_find(const char *path, uint64_t *epochs, size_t max, size_t *count,
+                 struct coffer_error *err)
 {
     const char *slash = strrchr(path, '/');
     const char *base = slash != NULL ? slash + 1 : path;
     char *folder = slash != NULL ? mem_strndup(path, (size_t)(slash - path) + 1) : mem_strdup(".");
     DIR *dir = folder != NULL ? opendir(folder) : NULL;
     const struct dirent *entry;
-    size_t count = 0;
+    int rc = COFFER_OK;
 
-    while (dir != NULL && count < max && (entry = readdir(dir)) != NULL) {
-        if (epoch_of(entry->d_name, base, &epochs[count]))
-            count++;
+    *count = 0;
+    if (folder == NULL)
+        rc = error_nomem(err);
+    else if (dir == NULL)
+        rc = error_set(err, COFFER_E_IO, "folder %s: %s", folder, strerror(errno));
+    while (dir != NULL && *count < max && (entry = readdir(dir)) != NULL) {
+        if (epoch_of(entry->d_name, base, &epochs[*count]))
+            ++*count;
     }
     if (dir != NULL)
         closedir(dir);
     mem_free(folder);
-    qsort(epochs, count, sizeof *epochs, newer_first);
-    return count;
+    qsort(epochs, *count, sizeof *epochs, newer_first);
+    return rc;
 }
 
 void
 generations_prune(const struct os *os, const char *path)
 {
     uint64_t epochs[FOUND_MAX];
-    size_t count = generations_find(path, epochs, FOUND_MAX), i;
+    size_t count, i;
 
+    if (generations_find(path, epochs, FOUND_MAX, &count, NULL) != COFFER_OK)
+        return;
     for (i = GENERATIONS_KEPT; i < count; i++) {
         char *name = mem_format("%s.%" PRIu64, path, epochs[i]);
 
@@ -81,7 +90,9 @@ forget_one(const struct os *os, const char *name, const struct keyring *known, u
     if (rc == COFFER_OK) {
         /* One that does not open (an older KEK, damage) may hold the material too: it goes. */
         rc = keyring_decode_again(buf_view(&file), known, &kr, NULL);
-        if (rc != COFFER_OK || keyring_material(kr, id) != NULL)
+        if (rc == COFFER_E_NOMEM)
+            rc = error_nomem(err);
+        else if (rc != COFFER_OK || keyring_material(kr, id) != NULL)
             rc = os->remove_file(os, name, err);
     } else if (rc == COFFER_E_NOTFOUND) {
         rc = COFFER_OK;
@@ -96,8 +107,8 @@ generations_forget(const struct os *os, const char *path, const struct keyring *
                    struct coffer_error *err)
 {
     uint64_t epochs[FOUND_MAX];
-    size_t count = generations_find(path, epochs, FOUND_MAX), i;
-    int rc = COFFER_OK;
+    size_t count, i;
+    int rc = generations_find(path, epochs, FOUND_MAX, &count, err);
 
     for (i = 0; rc == COFFER_OK && i < count; i++) {
         char *name = mem_format("%s.%" PRIu64, path, epochs[i]);
