@@ -42,6 +42,12 @@ fault_fired(void)
 void
 fault_every_allocation(const char *name, int (*run)(void), unsigned least)
 {
+    fault_nearly_every_allocation(name, run, least, 0);
+}
+
+void
+fault_nearly_every_allocation(const char *name, int (*run)(void), unsigned least, unsigned unseen)
+{
     unsigned nth;
     int rc;
 
@@ -52,7 +58,9 @@ fault_every_allocation(const char *name, int (*run)(void), unsigned least)
         rc = run();
         if (!fault_fired())
             break;
-        if (rc != COFFER_E_NOMEM)
+        if (rc == COFFER_OK && unseen > 0)
+            unseen--;
+        else if (rc != COFFER_E_NOMEM)
             fail_msg("%s: allocation %u failed and it returned %d", name, nth, rc);
         if (secret_live_count() != secrets)
             fail_msg("%s: allocation %u failed and %zu secrets were left", name, nth,

@@ -26,5 +26,8 @@ bool fault_fired(void);
  * least `least` allocations must have been failed before it succeeds.  Asserts; `name` is for the
  * message.  What else a failure may not leave is for `run` itself to assert. */
 void fault_every_allocation(const char *name, int (*run)(void), unsigned least);
+/* The same where some work is best effort: at most `unseen` failures may pass as COFFER_OK. */
+void fault_nearly_every_allocation(const char *name, int (*run)(void), unsigned least,
+                                   unsigned unseen);
 
 #endif
