@@ -2,6 +2,7 @@
 /* The public host against a real file and a real SQLite database. */
 #include "support/test.h"
 
+#include "api/internal.h"
 #include "coffer_host.h"
 #include "host/host.h"
 #include "kek/kek_open.h"
@@ -182,6 +183,37 @@ a_keyring_that_is_gone_or_older_shows_in_health(void **state)
     buf_wipe(&old);
 }
 
+/* The lease of COFFER_LEASE_MS, its clock put back instead of waiting: what the host cannot see it
+ * does not confirm, and an application that lost sight of the keyring seals no more. */
+static void
+a_keyring_out_of_sight_stops_sealing_when_the_lease_is_over(void **state)
+{
+    struct coffer_host *host = open_host();
+    struct coffer *coffer = coffer_host_coffer(host);
+    int64_t began = os_real.monotonic_ms(&os_real);
+    char away[140];
+
+    snprintf(away, sizeof away, "%s.away", path);
+    assert_int_equal(coffer_seal(coffer, NULL, 0, NULL), COFFER_OK);
+    assert_int_equal(rename(path, away), 0);
+    while (coffer_host_health(host, NULL) != COFFER_E_NOTFOUND) {
+        assert_true(os_real.monotonic_ms(&os_real) - began < 5000);
+        os_real.sleep_ms(&os_real, 10);
+    }
+    atomic_fetch_sub(&coffer->confirmed_ms, COFFER_LEASE_MS - 10000);
+    assert_int_equal(coffer_seal(coffer, NULL, 0, NULL), COFFER_OK);
+    atomic_fetch_sub(&coffer->confirmed_ms, 10001);
+    assert_int_equal(coffer_seal(coffer, NULL, 0, NULL), COFFER_E_STALE);
+    os_real.sleep_ms(&os_real, 600); /* it has looked again, and seen nothing */
+    assert_int_equal(coffer_seal(coffer, NULL, 0, NULL), COFFER_E_STALE);
+    assert_int_equal(rename(away, path), 0);
+    while (coffer_seal(coffer, NULL, 0, NULL) != COFFER_OK) {
+        assert_true(os_real.monotonic_ms(&os_real) - began < 10000);
+        os_real.sleep_ms(&os_real, 10);
+    }
+    coffer_host_close(host);
+}
+
 struct rows {
     char names[16][KEYRING_NAME_MAX];
     size_t count;
@@ -330,6 +362,8 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_new_keyring_is_in_use_and_shown_within_a_second, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(a_keyring_out_of_sight_stops_sealing_when_the_lease_is_over,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(a_keyring_that_is_gone_or_older_shows_in_health, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(

@@ -18,12 +18,14 @@ protect_seals_every_cell_and_unprotect_gives_all_back(void **state)
     bench_protect(b);
     bench_assert_all_under(b, bench_active_key(b));
     assert_int_equal(
-        bench_number(b, "SELECT count(*) FROM patients WHERE typeof(ssn)='text' OR typeof(born)='text'"),
+        bench_number(
+            b, "SELECT count(*) FROM patients WHERE typeof(ssn)='text' OR typeof(born)='text'"),
         0);
     assert_int_equal(bench_number(b, "SELECT count(*) FROM patients WHERE ssn IS NULL"),
                      300); /* NULL stays NULL, '' does not become it */
     bench_sql_refused(b, "UPDATE patients SET ssn='123-45-6789' WHERE id=5", "coffer: 23514");
-    bench_sql_refused(b, "INSERT INTO patients(id, born) VALUES(9999, '2001-01-01')", "coffer: 23514");
+    bench_sql_refused(b, "INSERT INTO patients(id, born) VALUES(9999, '2001-01-01')",
+                      "coffer: 23514");
     bench_protect(b); /* again: nothing to do */
     bench_unprotect_and_compare(b);
     bench_sql(b, "UPDATE patients SET ssn='123-45-6789' WHERE id=5");
@@ -214,7 +216,8 @@ a_cell_that_does_not_open_forbids_the_proof(void **state)
 
     bench_protect(b);
     old = bench_active_key(b);
-    bench_sql(b,
+    bench_sql(
+        b,
         "UPDATE wards SET guest=(SELECT guest FROM wards WHERE bed=8) WHERE bed=9"); /* bound to its
                                                                                         row */
     assert_int_equal(rotate_run(&b->env, NULL, 0, &b->options, &err), COFFER_E_REFUSED);
@@ -247,6 +250,44 @@ a_live_client_that_is_behind_holds_the_gate(void **state)
     assert_non_null(strstr(err.message, "app@host:1"));
     beat.leaving = true;
     bench_must(b, heartbeat_write(&database->journal, &beat, &err), &err);
+    bench_must(b, rotate_run(&b->env, NULL, 0, &b->options, &err), &err);
+    host_database_close(database);
+    keyring_free(kr);
+}
+
+static int64_t
+later_us(const struct os *os)
+{
+    const int64_t *skip_us = os->ctx;
+
+    return os_real.now_us(&os_real) + *skip_us;
+}
+
+/* Whoever is silent for longer than its lease cannot seal any more, so that nothing waits for it. */
+static void
+a_client_that_fell_silent_holds_the_gate_until_its_lease_is_surely_over(void **state)
+{
+    struct bench *b = *state;
+    struct heartbeat beat = {.client = "app@host:1", .role = "app", .epoch = 1};
+    struct host_database *database = NULL;
+    struct coffer_error err = {0};
+    struct keyring *kr = NULL;
+    struct os os = os_real;
+    int64_t skip_us = 0;
+
+    assert_true(HEARTBEAT_LIVE_MS > COFFER_LEASE_MS + HEARTBEAT_EVERY_MS);
+    os.now_us = later_us;
+    os.ctx = &skip_us;
+    b->env.os = &os;
+    b->options.no_wait = true;
+    bench_protect(b);
+    assert_int_equal(b->store->store.load(&b->store->store, &kr, NULL), COFFER_OK);
+    bench_must(b, host_database_open(kr, b->url, false, NULL, &database, &err), &err);
+    beat.at_us = os_real.now_us(&os_real);
+    bench_must(b, heartbeat_write(&database->journal, &beat, &err), &err);
+    skip_us = (int64_t)(COFFER_LEASE_MS + HEARTBEAT_EVERY_MS) * 1000;
+    assert_int_equal(rotate_run(&b->env, NULL, 0, &b->options, &err), COFFER_E_NOTYET);
+    skip_us = (int64_t)HEARTBEAT_LIVE_MS * 1000;
     bench_must(b, rotate_run(&b->env, NULL, 0, &b->options, &err), &err);
     host_database_close(database);
     keyring_free(kr);
@@ -296,6 +337,7 @@ main(void)
         TEST(an_abort_goes_the_other_way_and_proves_the_abandoned_key),
         TEST(a_cell_that_does_not_open_forbids_the_proof),
         TEST(a_live_client_that_is_behind_holds_the_gate),
+        TEST(a_client_that_fell_silent_holds_the_gate_until_its_lease_is_surely_over),
         TEST(a_waiver_holds_for_the_rotation_that_is_open),
     };
 
