@@ -9,7 +9,7 @@
  * its default throttle or with the OPTIONs given.  Printed: p50 and p99 of both, their ratio, and
  * requests that failed or read a wrong value.  The median of the rounds counts.
  *
- * Without --db: an SQLite file in a temporary folder.  With it: a PostgreSQL database made for this;
+ * Without --db: an SQLite file in a temporary folder (TMPDIR).  With it: a PostgreSQL database made for this;
  * table bench_foreground and schema coffer must not be there, and are dropped at the end.
  */
 #include "foreground.h"
@@ -32,7 +32,7 @@ extern char **environ;
 struct bench {
     struct foreground_options app;
     unsigned rounds, seconds;
-    char folder[40], url[64], keyring[64], kek[64], log[64];
+    char folder[200], url[256], keyring[256], kek[256], log[256];
     char coffer[4096];
     char *const *extra; /* options for `coffer rotate` */
     int extra_count;
@@ -147,7 +147,7 @@ setup(struct bench *b)
 static void
 clean_up(const struct bench *b)
 {
-    char command[100];
+    char command[300];
     void *connection;
 
     if (b->app.driver == &foreground_postgres) {
@@ -306,6 +306,7 @@ main(int argc, char **argv)
                       .rounds = 5,
                       .seconds = 5,
                       .folder = "/tmp/coffer-foreground-XXXXXX"};
+    const char *temporary = getenv("TMPDIR");
     int i;
 
     find_coffer(&b);
@@ -324,6 +325,8 @@ main(int argc, char **argv)
     if (b.rounds == 0 || b.rounds > ROUNDS_MAX || b.seconds == 0 || b.app.threads <= 0 ||
         b.app.rows < 64L * b.app.threads || b.app.write_percent > 50 || b.app.pause_us > 900000)
         return usage();
+    snprintf(b.folder, sizeof b.folder, "%.150s/coffer-foreground-XXXXXX",
+             temporary != NULL ? temporary : "/tmp");
     if (mkdtemp(b.folder) == NULL)
         die(b.folder, "cannot be made");
     snprintf(b.keyring, sizeof b.keyring, "%s/k.coffer", b.folder);
