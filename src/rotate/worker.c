@@ -19,6 +19,8 @@
 #define CHUNK_ROWS_MAX 50000
 #define BATCH_ROWS_START 200
 #define BATCH_ROWS_MAX 8000
+#define SQLITE_ROWS_LEAST 64
+#define SYNC_MS_MAX 100        /* what takes longer is no sync */
 #define BATCH_BYTES (4u << 20) /* of stored values: keeps memory flat when rows are large */
 #define ROW_STORAGE_MAX (256u << 20)
 #define RENEW_MS (CHUNK_LEASE_MS / 3)
@@ -42,7 +44,7 @@ struct walker {
         *storage; /* one a row of a batch: new values borrow from it until the batch is written */
     size_t storage_count;
     double target_ms; /* of one write */
-    size_t batch_rows, batch_max;
+    size_t batch_rows, batch_max, rows_least;
     size_t bytes_per_row;
     int64_t progress_at_ms, started_ms;
     uint64_t started_done;
@@ -99,6 +101,7 @@ choose_sizes(struct walker *w)
         w->chunks.rows = CHUNK_ROWS_MAX;
     /* SQLite has one writer: others wait for the whole of a batch, and sleep longer than they must. */
     w->target_ms = sqlite ? (fast ? 100 : 2) : 200;
+    w->rows_least = sqlite ? SQLITE_ROWS_LEAST : 1;
     w->batch_max = BATCH_ROWS_MAX;
     w->batch_rows = fast ? 5 * BATCH_ROWS_START : BATCH_ROWS_START;
     if (options->batch_rows != 0)
@@ -231,6 +234,19 @@ write_batch(struct walker *w, struct db_batch *batch, unsigned wait_ms, struct c
     return db_walk_write(w->walk, batch, &w->guard, wait_ms, w->worker->rotation->id, err);
 }
 
+/* What a batch of `limit` rows that was too slow becomes.  Below some dozens of rows on SQLite it is
+ * the disk's time to sync a commit, which fewer rows do not save: without a floor a slow disk takes
+ * a batch down to a row, and keeps it there. */
+static size_t
+shrunk(const struct walker *w, size_t limit, double write_ms)
+{
+    size_t rows = (size_t)((double)limit * (w->target_ms / write_ms)) + 1;
+
+    if (rows >= w->rows_least || write_ms > SYNC_MS_MAX)
+        return rows;
+    return w->rows_least < 2 * limit ? w->rows_least : 2 * limit;
+}
+
 /* Aim each write at the target, from how long this one took. */
 static void
 adapt(struct walker *w, const struct db_batch *batch, size_t limit, double write_ms)
@@ -240,7 +256,7 @@ adapt(struct walker *w, const struct db_batch *batch, size_t limit, double write
     if (batch->count != 0)
         w->bytes_per_row = (w->bytes_per_row + batch->storage.len / batch->count + 1) / 2;
     if (write_ms > w->target_ms)
-        w->batch_rows = (size_t)((double)limit * (w->target_ms / write_ms)) + 1;
+        w->batch_rows = shrunk(w, limit, write_ms);
     else if (batch->count == limit && write_ms < 0.6 * w->target_ms && w->batch_rows <= limit)
         w->batch_rows = 2 * limit;
     if (w->batch_rows > w->batch_max)

@@ -334,6 +334,35 @@ a_chunk_without_its_frontier_is_found(void **state)
     fixture_free(&w.f);
 }
 
+/* Whatever happens takes 5 ms by this clock: a disk that is slow to sync. */
+static int64_t
+slow_clock(const struct os *os)
+{
+    static int64_t ms;
+
+    return ms += 5;
+}
+
+static void
+no_sleep(const struct os *os, unsigned ms)
+{
+}
+
+static void
+a_slow_disk_does_not_make_batches_of_a_row(void **state)
+{
+    struct walked w;
+
+    walked_new(&w, 3000);
+    w.f.os.monotonic_ms = slow_clock;
+    w.f.os.sleep_ms = no_sleep;
+    w.f.options.throttle.duty = 0.5;
+    assert_int_equal(walk(&w), COFFER_OK);
+    assert_int_equal(w.stats.rows_done, 3000);
+    assert_in_range(w.stats.batches, 10, 3000 / 64 + 1); /* short ones all the same */
+    fixture_free(&w.f);
+}
+
 int
 main(void)
 {
@@ -348,6 +377,7 @@ main(void)
         cmocka_unit_test(stop_is_obeyed_and_the_walk_goes_on_later),
         cmocka_unit_test(chunks_are_shared_and_an_expired_lease_is_taken_over),
         cmocka_unit_test(a_chunk_without_its_frontier_is_found),
+        cmocka_unit_test(a_slow_disk_does_not_make_batches_of_a_row),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
