@@ -5,7 +5,8 @@
  *
  * Two tables with the same sealed rows; each round updates one by plain SQL, 2 000 rows a
  * transaction, to other bytes of the same length, and moves the other to a new key with the worker
- * at full speed.  Prints rows/s of both, the ratio, and the peak memory.  Without --db: an SQLite
+ * at full speed.  Prints rows/s of both, the ratio, and the peak memory; with several workers also
+ * what one of them does, in the same round.  Without --db: an SQLite
  * file in a temporary folder, removed afterwards.  Tables bench_floor and bench_rotate of a
  * database that is given are dropped.
  */
@@ -22,6 +23,7 @@
 
 #define COLUMNS_MAX 6
 #define FLOOR_ROWS 2000
+#define ROUNDS_MAX 64
 
 struct bench {
     const char *url;
@@ -274,20 +276,57 @@ setup(struct bench *b)
     b->options.throttle.duty = 1;
 }
 
+/* The most memory that this program ever had, as the kernel counts it. */
 static long
 peak_kib(void)
 {
-    struct rusage usage;
+    FILE *file = fopen("/proc/self/status", "r");
+    char line[200];
+    long kib = -1;
 
-    getrusage(RUSAGE_SELF, &usage);
-    return usage.ru_maxrss;
+    while (file != NULL && kib < 0 && fgets(line, sizeof line, file) != NULL)
+        if (strncmp(line, "VmHWM:", 6) == 0)
+            kib = strtol(line + 6, NULL, 10);
+    if (file != NULL)
+        fclose(file);
+    return kib;
+}
+
+static int
+ascending(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+static void
+print_ratios(const char *what, double *ratios, unsigned count)
+{
+    qsort(ratios, count, sizeof *ratios, ascending);
+    printf("%s: ratio %.2f (%.2f to %.2f)\n", what, ratios[count / 2], ratios[0],
+           ratios[count - 1]);
+}
+
+/* A rotation by `workers`. */
+static double
+rotate(struct bench *b, const char *table, unsigned workers)
+{
+    unsigned given = b->workers;
+    double rate;
+
+    new_key(b);
+    b->workers = workers;
+    rate = walk(b, table);
+    b->workers = given;
+    return rate;
 }
 
 static void
 bench(struct bench *b)
 {
     const char *floor_table, *rotate_table;
-    double sum_floor = 0, sum_rotate = 0;
+    double ratios[ROUNDS_MAX], speedups[ROUNDS_MAX];
 
     setup(b);
     floor_table = b->sqlite ? "bench_floor" : "public.bench_floor";
@@ -300,24 +339,31 @@ bench(struct bench *b)
     printf("protect (from plaintext): %.0f rows/s\n", walk(b, rotate_table));
     walk(b, floor_table);
     for (unsigned i = 0; i < b->rounds; i++) {
-        double plain, rotate, before, between, after;
+        double plain, rate, alone = 0, before, between, after;
 
         before = cpu_seconds();
         plain = floor_update(b, floor_table);
         between = cpu_seconds();
-        new_key(b);
-        rotate = walk(b, rotate_table);
+        rate = rotate(b, rotate_table, b->workers);
         after = cpu_seconds();
-        printf("round %u: UPDATE %.0f rows/s, rotation %.0f rows/s, ratio %.2f", i + 1, plain,
-               rotate, rotate / plain);
+        ratios[i] = rate / plain;
+        printf("round %u: UPDATE %.0f rows/s, rotation %.0f rows/s, ratio %.2f", i + 1, plain, rate,
+               ratios[i]);
         if (b->sqlite)
             printf("; CPU %.1f and %.1f us a row, ratio %.2f", (between - before) * 1e6 / b->rows,
                    (after - between) * 1e6 / b->rows, (between - before) / (after - between));
+        if (b->workers > 1) {
+            alone = rotate(b, rotate_table, 1);
+            speedups[i] = rate / alone;
+            printf("; one worker %.0f rows/s", alone);
+        }
         printf("\n");
-        sum_floor += 1 / plain;
-        sum_rotate += 1 / rotate;
+        fflush(stdout);
     }
-    printf("all: ratio %.2f, peak memory %ld MiB\n", sum_floor / sum_rotate, peak_kib() / 1024);
+    print_ratios("rotation to UPDATE", ratios, b->rounds);
+    if (b->workers > 1)
+        print_ratios("several workers to one", speedups, b->rounds);
+    printf("peak memory %ld MiB\n", peak_kib() / 1024);
     codec_free(b->codec);
     keyring_free(b->keyring);
     journal_db_free(b->database.rows);
@@ -345,7 +391,8 @@ main(int argc, char **argv)
         else
             argc = 0;
     }
-    if (argc % 2 == 0 || b.rows == 0 || b.columns - 1 >= COLUMNS_MAX || b.workers - 1 >= 16) {
+    if (argc % 2 == 0 || b.rows == 0 || b.rounds - 1 >= ROUNDS_MAX ||
+        b.columns - 1 >= COLUMNS_MAX || b.workers - 1 >= 16) {
         fprintf(stderr, "usage: bench_rotate [--db URL] [--rows N] [--columns 1..6] [--rounds N] "
                         "[--workers 1..16]\n");
         return 2;
