@@ -160,7 +160,8 @@ serve(void *arg)
     while (!atomic_load(&t->app->stop)) {
         uint64_t dice = next(&t->dice);
         int probe = (int)((dice >> 8) % PROBES);
-        long own = (long)probe * o->threads + t->number + 1;
+        /* spread over the table, so that a walk comes by wherever it is */
+        long own = ((long)probe * o->threads + t->number) * (o->rows / (PROBES * o->threads)) + 1;
         int percent = (int)(dice % 100);
         enum foreground_request request =
             percent < o->write_percent ? FOREGROUND_WRITE : FOREGROUND_READ;

@@ -2,9 +2,9 @@
 /* The application of bench_foreground: threads that read and write protected columns through
  * libcoffer, as a program of one's own would, and note how long each request took.
  *
- * Each thread has a connection of its own.  It owns the rows whose number gives its own, remembers
- * what it wrote last to some of them, and so tells a lost or wrong value; the other column never
- * changes and is compared with what it must be.
+ * Each thread has a connection of its own.  It owns some rows all over the table, remembers what it
+ * wrote last to them, and so tells a lost or wrong value; the other column never changes and is
+ * compared with what it must be.
  */
 #ifndef COFFER_BENCH_FOREGROUND_H
 #define COFFER_BENCH_FOREGROUND_H
