@@ -124,6 +124,17 @@ def accounts():
     check("NOT NULL is back", "23502" in null)
 
 
+def people():
+    """A table that the planner knows, with companions of which it knows nothing."""
+    psql("CREATE TABLE people(id int PRIMARY KEY, a text, b text, c text, d text);"
+         "INSERT INTO people SELECT i, 'a' || i, 'b' || i, 'c' || i, repeat('long note ', 8) || i"
+         " FROM generate_series(1, 20000) i")
+    psql("ANALYZE people")
+    coffer("protect", "--yes", "--shadow-only", "--duty", "1", URL, *(f"people.{c}" for c in "abcd"))
+    scans = "SELECT idx_scan FROM pg_stat_user_tables WHERE relname = 'people'"
+    check("no batch is looked up again for each row of the table", int(psql(scans)) < 100000)
+
+
 def main():
     if shutil.which("psql") is None:
         print("psql is not installed (package postgresql-client)")
@@ -165,6 +176,7 @@ def main():
     coffer("unprotect", "--yes", *NOW, URL, *(f"patients.{c}" for c in COLUMNS))
     check("unprotected, the table is its twin", psql(COPY.format("patients")) == expected)
     accounts()
+    people()
     print(f"{PASSED} passed")
 
 

@@ -207,6 +207,15 @@ assign(const struct pg_walk *walk, size_t i, const struct cell_plan *plan, bool 
     }
 }
 
+/* AND this column is still NULL.  The list is part of it so that the planner cannot take it for a
+ * filter of the table: it knows no values of a new companion, expects next to no row to pass, and
+ * would look up the whole batch again for each row that does. */
+static void
+still_null(const char *column, struct buf *where)
+{
+    buf_format(where, " AND (%s IS NULL OR l.n < 0)", column);
+}
+
 /* AND what is stored is what was read, byte by byte. */
 static void
 compare_old(const struct pg_walk *walk, size_t i, const struct cell_plan *plan, struct buf *where)
@@ -214,7 +223,7 @@ compare_old(const struct pg_walk *walk, size_t i, const struct cell_plan *plan, 
     const struct pg_walk_cell *c = &walk->cells[i];
 
     if (plan->old_plain_null) {
-        buf_format(where, " AND %s IS NULL", c->plain);
+        still_null(c->plain, where);
     } else {
         buf_str(where, " AND ");
         pg_type_send(c->type, c->plain, where);
@@ -223,7 +232,7 @@ compare_old(const struct pg_walk *walk, size_t i, const struct cell_plan *plan, 
     if (c->in_place)
         return;
     if (plan->old_sealed_null)
-        buf_format(where, " AND %s IS NULL", c->sealed);
+        still_null(c->sealed, where);
     else
         buf_format(where, " AND %s IS NOT DISTINCT FROM l.os%zu", c->sealed, i);
 }
