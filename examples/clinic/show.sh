@@ -21,6 +21,7 @@ traffic=''
 width=$(tput cols 2>/dev/null || echo 80)
 [ "$width" -ge 40 ] 2>/dev/null || width=80
 [ "$width" -le 120 ] || width=120
+width=$((width - 2)) # names in wide characters
 
 wrap() { # INDENT HANG COLOUR TEXT: broken at spaces; the first line is INDENT in, the others HANG
     local word line='' room=$((width - $1)) pad=$1
@@ -96,39 +97,58 @@ said() { # figures as a fact; a request that failed ends the show
 }
 
 # ---- Coffer's events: steps as lines, progress as one line that moves ----
+# Where there are companions to fill, the clinic begins to work with the first of them.
+
+shopt -s lastpipe # watch starts the clinic, which is a child of this shell
 
 bar() { # STEP DONE TOTAL RATE
-    local percent=$(($3 > 0 ? $2 * 100 / $3 : 0)) cells served text full='' empty=''
+    local percent=$(($3 > 0 ? $2 * 100 / $3 : 0)) cells served='' text full='' empty=''
     [ $percent -le 100 ] || percent=100
     for ((cells = 0; cells < 15; cells++)); do
         if [ $((cells * 100)) -lt $((percent * 15)) ]; then full+=█; else empty+=░; fi
     done
     text=$(printf '   %-7s%s%s%s%s %3d %%' "$1" "$green" "$full" "$off" "$empty" $percent)
     [ "$4" -eq 0 ] || text+=$(printf ' %7s rows/s' "$(grouped "$4")")
-    kill -USR2 "$traffic" 2>/dev/null || true
-    served=$(grep so_far traffic.out | tail -n 1) || true
+    if [ -n "$traffic" ]; then
+        kill -USR2 "$traffic" 2>/dev/null || true
+        served=$(grep so_far traffic.out | tail -n 1) || true
+    fi
     [ -z "$served" ] || text+="; $(grouped "$(number "$served" requests)") served, $(number "$served" failed) failed"
     printf '\r\e[K%s' "$text"
 }
+event_line() { # STEP TEXT
+    local text
+    text=$(wrap 12 12 '' "$2")
+    printf '   %s%-9s%s%s\n' "$bold" "$1" "$off" "${text:12}"
+}
+# What a step begins to do is said until it is known what it did.
 watch() {
-    local line step text last=0 shown='' event='^\{"event":"([a-z]+)","step":"([a-z]*)","text":"(.*)"\}$'
+    local line kind step text last=0 begun='' event='^\{"event":"([a-z]+)","step":"([a-z]*)","text":"(.*)"\}$'
     local progress='"progress","step":"([a-z]*)".*"done":([0-9]+),"total":([0-9]+),"rows_per_second":([0-9]+)'
     while IFS= read -r line; do
         if [[ $line =~ $progress ]]; then
             [ -t 1 ] && [ $((${EPOCHREALTIME/[.,]/} - last)) -gt 400000 ] || continue
-            last=${EPOCHREALTIME/[.,]/} shown=1
+            last=${EPOCHREALTIME/[.,]/}
             bar "${BASH_REMATCH[1]}" "${BASH_REMATCH[2]}" "${BASH_REMATCH[3]}" "${BASH_REMATCH[4]}"
         elif [[ $line =~ $event ]]; then
-            step=${BASH_REMATCH[2]} text=${BASH_REMATCH[3]//\\\"/\"}
-            # The plan is for people who have one to make; a step of a line is said when it is done.
-            case ${BASH_REMATCH[1]}:$step:$text in *:plan:* | step:*:'line '*) continue ;; wait:*) text="waiting: $text" ;; esac
-            [ -z "$shown" ] || printf '\r\e[K'
-            shown=''
-            text=$(wrap 12 12 '' "$text")
-            printf '   %s%-9s%s%s\n' "$bold" "$step" "$off" "${text:12}"
+            kind=${BASH_REMATCH[1]} step=${BASH_REMATCH[2]} text=${BASH_REMATCH[3]//\\\"/\"}
+            [[ -n $traffic || $text != 'one row was sealed'* ]] || clinic_start
+            [ "$step" != plan ] || continue # it is for people who have one to make
+            [ ! -t 1 ] || printf '\r\e[K'
+            [ -z "$begun" ] || [ "${begun%% *}" = "$step" ] || event_line "${begun%% *}" "${begun#* }"
+            begun=''
+            case $kind in
+            step)
+                begun="$step $text"
+                [ ! -t 1 ] || printf '   %s%-9s%s%.*s' "$bold" "$step" "$off" $((width - 12)) "$text"
+                ;;
+            wait) event_line "$step" "waiting: $text" ;;
+            *) event_line "$step" "$text" ;;
+            esac
         fi
     done
-    [ -z "$shown" ] || printf '\r\e[K'
+    [ ! -t 1 ] || printf '\r\e[K'
+    [ -z "$begun" ] || event_line "${begun%% *}" "${begun#* }"
 }
 work() { # a command of Coffer's, watched
     "$coffer" "$@" "${keys[@]}" --json --yes 2>work.err | watch || { tail -5 work.err >&2; fail "coffer $1 failed"; }
@@ -166,10 +186,8 @@ show_protect() {
         columns+=("$prefix$c")
     done
     plain "${columns[*]}"
-    "$coffer" protect "${keys[@]}" --yes --shadow-only "$url" "${columns[@]}" >work.err 2>&1 ||
-        { tail -5 work.err >&2; fail "coffer protect failed"; }
-    clinic_start
-    figures >/dev/null
+    work protect --shadow-only "$url" "${columns[@]}"
+    [ -n "$traffic" ] || clinic_start
     [ ${#protect_options[@]} -eq 0 ] || note "${protect_options[*]}"
     work protect "$url" "${columns[@]}" "${protect_options[@]}"
     said "$(figures)"
