@@ -30,15 +30,20 @@ struct secret {
 };
 
 struct slab {
-    struct slab *next;
+    struct slab *next;  /* of all */
+    struct slab *roomy; /* of those with room; only while `listed` */
+    bool listed;
+    uint16_t free;
     uint8_t used[SLAB_LEN / SLOT_LEN]; /* slot 0… hold this header */
 };
 
 #define SLOTS (SLAB_LEN / SLOT_LEN)
 #define HEADER_SLOTS ((sizeof(struct slab) + SLOT_LEN - 1) / SLOT_LEN)
+#define ROOM                                                                                       \
+    4 /* free slots that a slab must have to be looked at: with a million secrets there are many that have not */
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static struct slab *slabs;
+static struct slab *slabs, *roomy_slabs;
 static size_t live;
 static bool locked = true;
 
@@ -90,8 +95,12 @@ slab_new(void)
         locked = false;
     (void)madvise(slab, SLAB_LEN, MADV_DONTDUMP);
     memset(slab->used, 1, HEADER_SLOTS);
+    slab->free = SLOTS - HEADER_SLOTS;
     slab->next = slabs;
     slabs = slab;
+    slab->listed = true;
+    slab->roomy = roomy_slabs;
+    roomy_slabs = slab;
     return slab;
 }
 
@@ -109,6 +118,27 @@ slab_find(const struct slab *slab, size_t count)
     return 0;
 }
 
+/* A slab with `count` free slots in a row, from `*at`.  Those on the way that have run short of room leave
+ * the list. */
+static struct slab *
+slab_with_room(size_t count, size_t *at)
+{
+    struct slab **link = &roomy_slabs, *slab;
+
+    while ((slab = *link) != NULL) {
+        *at = slab_find(slab, count);
+        if (*at != 0)
+            return slab;
+        if (slab->free < ROOM) {
+            *link = slab->roomy;
+            slab->listed = false;
+        } else {
+            link = &slab->roomy;
+        }
+    }
+    return NULL;
+}
+
 int
 secret_new(size_t len, struct secret **out, struct coffer_error *err)
 {
@@ -124,15 +154,12 @@ secret_new(size_t len, struct secret **out, struct coffer_error *err)
         return error_nomem(err);
     pthread_once(&fork_once, handle_forks);
     pthread_mutex_lock(&lock);
-    for (slab = slabs; slab != NULL; slab = slab->next) {
-        at = slab_find(slab, count);
-        if (at != 0)
-            break;
-    }
+    slab = slab_with_room(count, &at);
     if (slab == NULL && (slab = slab_new()) != NULL)
         at = slab_find(slab, count);
     if (slab != NULL) {
         memset(slab->used + at, 1, count);
+        slab->free = (uint16_t)(slab->free - count);
         live++;
     }
     pthread_mutex_unlock(&lock);
@@ -169,6 +196,12 @@ secret_free(struct secret *secret)
     wipe(secret, count * SLOT_LEN);
     pthread_mutex_lock(&lock);
     memset(slab->used + slot, 0, count);
+    slab->free = (uint16_t)(slab->free + count);
+    if (!slab->listed && slab->free >= ROOM) {
+        slab->listed = true;
+        slab->roomy = roomy_slabs;
+        roomy_slabs = slab;
+    }
     live--;
     pthread_mutex_unlock(&lock);
 }

@@ -175,6 +175,35 @@ threads_do_not_disturb_each_other(void **state)
     assert_int_equal(secret_live_count(), 0);
 }
 
+/* Many of all lengths, freed and made in turns: none ever lies over another. */
+static void
+room_that_was_freed_is_used_whole(void **state)
+{
+    static struct secret *secrets[2000];
+    size_t n = sizeof secrets / sizeof secrets[0];
+
+    for (size_t turn = 0; turn < 4; turn++) {
+        for (size_t i = turn % 2; i < n; i += 1 + turn % 2) {
+            size_t len = 1 + (i * 37 + turn * 101) % (i % 50 == 0 ? 4000 : 600);
+
+            secret_free(secrets[i]);
+            assert_int_equal(secret_new(len, &secrets[i], NULL), COFFER_OK);
+            for (size_t at = 0; at < len; at++)
+                assert_int_equal(secret_expose(secrets[i]).ptr[at], 0);
+            memset(secret_expose_mut(secrets[i]), (int)(i % 251), len);
+        }
+        for (size_t i = 0; i < n; i++) {
+            struct bytes bytes = secret_expose(secrets[i]);
+
+            for (size_t at = 0; at < bytes.len; at++)
+                assert_int_equal(bytes.ptr[at], i % 251);
+        }
+    }
+    for (size_t i = 0; i < n; i++)
+        secret_free(secrets[i]);
+    assert_int_equal(secret_live_count(), 0);
+}
+
 static void
 comparison_sees_each_bit_and_the_length(void **state)
 {
@@ -221,6 +250,7 @@ main(void)
         cmocka_unit_test(impossible_lengths_are_refused),
         cmocka_unit_test(many_secrets_do_not_overlap),
         cmocka_unit_test(threads_do_not_disturb_each_other),
+        cmocka_unit_test(room_that_was_freed_is_used_whole),
         cmocka_unit_test(comparison_sees_each_bit_and_the_length),
         cmocka_unit_test(every_allocation_failure_is_clean),
     };
