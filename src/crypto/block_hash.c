@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* MD5 (RFC 1321) and SHA-512 (FIPS 180-4), with a context that each thread keeps: an extent's IV is
- * an MD5, and a passphrase is 65536 of SHA-512. */
+/* MD5 (RFC 1321) and SHA-512 (FIPS 180-4).
+ *
+ * An extent's IV is an MD5 of 32 bytes, beside a cipher that takes as little as 0.4 us for the extent: so
+ * MD5 goes by OpenSSL's direct functions, which take half the time of EVP's (0.15 us), as long as EVP says
+ * that MD5 may be had at all.  A passphrase is 65536 of SHA-512: each thread keeps a context. */
+#define OPENSSL_SUPPRESS_DEPRECATED /* of the direct functions */
 #include "crypto/block.h"
 #include "crypto/internal.h"
 
+#include <openssl/md5.h>
 #include <pthread.h>
-#include <string.h>
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static pthread_key_t context_key;
@@ -42,12 +46,18 @@ digest(EVP_MD *md, struct bytes data, uint8_t *out, struct coffer_error *err)
 int
 md5(struct bytes data, uint8_t out[MD5_LEN], struct coffer_error *err)
 {
+    MD5_CTX context;
+
     pthread_once(&once, fetch);
     if (md5_md == NULL)
         return error_set(err, COFFER_E_UNSUPPORTED,
                          "MD5 is not available: OpenSSL runs in a mode that forbids it, and this "
                          "format cannot do without");
-    return digest(md5_md, data, out, err);
+    if (MD5_Init(&context) != 1 || MD5_Update(&context, data.ptr, data.len) != 1 ||
+        MD5_Final(out, &context) != 1)
+        return error_nomem(err);               /* uncovered: they cannot fail */
+    OPENSSL_cleanse(&context, sizeof context); /* it may have been a key */
+    return COFFER_OK;
 }
 
 int

@@ -72,8 +72,9 @@ seal_and_write(struct volume_file *file, struct secret *fek, uint32_t marker,
         file->key = NULL;
         return rc;
     }
-    file->place = options->xattr_metadata ? PLACE_XATTR : PLACE_HEADER;
     file->data_at = options->xattr_metadata ? 0 : HEADER_LEN;
+    __atomic_store_n(&file->place, options->xattr_metadata ? PLACE_XATTR : PLACE_HEADER,
+                     __ATOMIC_RELAXED); /* a sync may run beside this */
     return 0;
 }
 
@@ -223,7 +224,8 @@ int
 file_sync(struct volume_file *file, bool data_only, struct coffer_error *err)
 {
     /* With an attribute the size is not in the file's data, and fdatasync may leave it out. */
-    int rc = file->lower->ops->sync(file->lower, data_only && file->place != PLACE_XATTR);
+    enum place place = __atomic_load_n(&file->place, __ATOMIC_RELAXED);
+    int rc = file->lower->ops->sync(file->lower, data_only && place != PLACE_XATTR);
 
     return rc == 0 ? 0 : volume_fail(err, rc, "the lower file cannot be synced: %s", strerror(-rc));
 }

@@ -47,7 +47,7 @@ ecryptfs_unwrap(struct bytes file, struct bytes wrapping, struct bytes salt,
 {
     uint8_t fekek[FEKEK_LEN], derived[SIGNATURE_LEN], wanted[SIGNATURE_LEN];
     uint8_t plain[ECRYPTFS_PASSPHRASE_MAX];
-    struct bytes used, signature, sealed;
+    struct bytes used, signature, sealed = {0};
     size_t len;
     int rc;
 
