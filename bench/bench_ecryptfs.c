@@ -197,9 +197,9 @@ main(int argc, char **argv)
     must(block_key_new(BLOCK_AES, bytes_of(w.in, 32), &w.key, NULL) == 0, "block_key_new");
     if (!block_lanes_used())
         printf("no lanes here: the floor is OpenSSL\n");
-    met = race(&w, "8 KiB", 2, rounds, round_ms, 0.5, 0.1);
-    met &= race(&w, "64 KiB", 16, rounds, round_ms, 0.5, 0.1);
-    met &= race(&w, "1 MiB", 256, rounds, round_ms, 0.5, 0.1);
+    met = race(&w, "8 KiB", 2, rounds, round_ms, 0.85, 0.7);
+    met &= race(&w, "64 KiB", 16, rounds, round_ms, 0.85, 0.7);
+    met &= race(&w, "1 MiB", 256, rounds, round_ms, 0.85, 0.7);
     block_key_free(w.key);
     volume_ecryptfs.file_close(w.file);
     volume_ecryptfs.close(volume);
