@@ -331,6 +331,22 @@ db_clean(struct db *db, const struct db_table *table, bool scrub, struct coffer_
 }
 
 int
+db_files(struct db *db, const struct db_table *table, size_t overlap, db_file_fn fn, void *arg,
+         bool *readable, struct coffer_error *err)
+{
+    *readable = false;
+    return db->ops->files(db, table, overlap, fn, arg, readable, err);
+}
+
+int
+db_trial(struct db *db, const struct db_table *table, const struct db_cell_spec *cell,
+         unsigned rows, struct db_trial *out, struct coffer_error *err)
+{
+    *out = (struct db_trial){0};
+    return db->ops->trial(db, table, cell, rows, out, err);
+}
+
+int
 db_sizes(struct db *db, uint64_t *database_bytes, uint64_t *written_bytes, struct coffer_error *err)
 {
     *database_bytes = *written_bytes = 0;

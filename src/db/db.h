@@ -349,6 +349,25 @@ COFFER_MUST_CHECK int db_load(struct db *db, const struct db_table *table, struc
  * (level 3). */
 COFFER_MUST_CHECK int db_clean(struct db *db, const struct db_table *table, bool scrub,
                                struct coffer_error *err);
+/* Give every byte of the files that hold the table (SQLite: the database, its -wal and its -journal; PostgreSQL: the table's,
+ * its TOAST's and its indexes'), in pieces; each but the first of a file begins `overlap` bytes before the last one's end.
+ * `*readable` false: this role cannot read them, and nothing was given. */
+typedef int (*db_file_fn)(void *arg, const char *file, uint64_t offset, struct bytes piece,
+                          struct coffer_error *err);
+COFFER_MUST_CHECK int db_files(struct db *db, const struct db_table *table, size_t overlap,
+                               db_file_fn fn, void *arg, bool *readable, struct coffer_error *err);
+
+/* Rewrite up to `rows` rows as they are, in a transaction that is rolled back: what a walk will cost. */
+struct db_trial {
+    uint64_t rows; /* that were rewritten */
+    double seconds;
+    uint64_t wal_bytes;              /* 0 on SQLite */
+    uint64_t row_bytes, value_bytes; /* mean of a sample: of whole rows, and of the column */
+};
+COFFER_MUST_CHECK int db_trial(struct db *db, const struct db_table *table,
+                               const struct db_cell_spec *cell, unsigned rows, struct db_trial *out,
+                               struct coffer_error *err);
+
 /* Size of the database's files and of what was written since it began (WAL or file pages), in
  * bytes, for the "what it cost" figure. */
 COFFER_MUST_CHECK int db_sizes(struct db *db, uint64_t *database_bytes, uint64_t *written_bytes,

@@ -59,6 +59,10 @@ struct db_ops {
                           struct coffer_error *);
     int (*load)(struct db *, const struct db_table *, struct db_load *, struct coffer_error *);
     int (*clean)(struct db *, const struct db_table *, bool, struct coffer_error *);
+    int (*files)(struct db *, const struct db_table *, size_t, db_file_fn, void *, bool *,
+                 struct coffer_error *);
+    int (*trial)(struct db *, const struct db_table *, const struct db_cell_spec *, unsigned,
+                 struct db_trial *, struct coffer_error *);
     int (*sizes)(struct db *, uint64_t *, uint64_t *, struct coffer_error *);
 };
 

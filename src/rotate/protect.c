@@ -11,6 +11,7 @@
 #include "rotate/protect.h"
 
 #include "base/mem.h"
+#include "rotate/predict.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -161,38 +162,6 @@ close_columns(struct session *s, struct rotation *r, struct coffer_error *err)
     return rc;
 }
 
-static int
-clean_tables(struct session *s, const struct rotation *r, struct coffer_error *err)
-{
-    unsigned level = s->options->scrub ? 3 : 2;
-    size_t i;
-    int rc = COFFER_OK;
-
-    for (i = 0; rc == COFFER_OK && i < r->column_count; i++) {
-        const struct keyring_column *column = keyring_column_by_id(s->keyring, &r->columns[i]);
-        struct db_table *table = NULL;
-        unsigned before = 0;
-
-        rc = plaintext_level(s, &column->id, &before, err);
-        if (rc != COFFER_OK || before >= level)
-            continue;
-        rc = db_table_open(s->database->db, column->table, &table, err);
-        if (rc == COFFER_OK)
-            rc = plaintext_level_set(s, &column->id, 1, err);
-        if (rc == COFFER_OK)
-            rc = db_clean(s->database->db, table, s->options->scrub, err);
-        if (rc == COFFER_OK)
-            rc = plaintext_level_set(s, &column->id, level, err);
-        db_table_free(table);
-    }
-    if (rc == COFFER_OK)
-        say(s->env, ROTATE_DONE, "clean", "plaintext is %s%s", plaintext_level_name(level),
-            s->options->scrub ? ""
-                              : "; its old pages stay in the files until they are reused (protect "
-                                "--scrub rewrites them)");
-    return rc;
-}
-
 static bool
 has_companions(struct session *s, const struct rotation *r)
 {
@@ -231,7 +200,7 @@ protect_columns(struct session *s, struct rotation *r, struct coffer_error *err)
     if (rc == COFFER_OK)
         rc = phase_step(s, r, COFFER_DUAL, COFFER_SEALED, false, err);
     if (rc == COFFER_OK)
-        rc = clean_tables(s, r, err);
+        rc = clean_columns(s, r->columns, r->column_count, err);
     if (rc == COFFER_OK)
         rc = rotation_enter(s, r, STEP_DONE, err);
     if (rc == COFFER_OK)
@@ -263,6 +232,22 @@ plan_all(struct session *s, const struct rotate_column *asked, size_t count,
             err, COFFER_E_REFUSED,
             "%zu thing%s must be settled before these columns can be protected; see above", refused,
             refused == 1 ? "" : "s");
+    return rc;
+}
+
+/* All sealed already, and --scrub asked for: only the files are left to be done. */
+static int
+scrub_sealed(struct session *s, const struct keyring_column *columns, size_t count, struct coffer_error *err)
+{
+    struct uuid *ids = mem_array(count + 1, sizeof *ids);
+    size_t i;
+    int rc = ids == NULL ? error_nomem(err) : COFFER_OK;
+
+    for (i = 0; rc == COFFER_OK && i < count; i++)
+        ids[i] = columns[i].id;
+    if (rc == COFFER_OK)
+        rc = clean_columns(s, ids, count, err);
+    mem_free(ids);
     return rc;
 }
 
@@ -329,6 +314,10 @@ rotate_protect(const struct rotate_env *env, const struct rotate_column *asked, 
         rc = session_require_registered(&s, err);
     if (rc == COFFER_OK)
         rc = plan_all(&s, asked, count, columns, &open, err);
+    if (rc == COFFER_OK && open > 0)
+        rc = predict(&s, columns, count, err);
+    if (rc == COFFER_OK && open == 0 && options->scrub && !options->plan_only)
+        rc = scrub_sealed(&s, columns, count, err);
     if (rc == COFFER_OK && options->plan_only)
         open = 0;
     if (rc == COFFER_OK && open > 0)

@@ -25,6 +25,9 @@ COFFER_MUST_CHECK int phase_step(struct session *s, struct rotation *r, int from
 COFFER_MUST_CHECK int open_record(struct session *s, enum rotation_kind kind,
                                   const struct uuid *ids, size_t count, struct rotation *r,
                                   struct coffer_error *err);
+/* Statistics, and with options->scrub the files: as gone as asked for, recorded as the columns' plaintext level.
+ * REFUSED: a search of the rewritten files found plaintext. */
+COFFER_MUST_CHECK int clean_columns(struct session *s, const struct uuid *ids, size_t count, struct coffer_error *err);
 /* The whole way of an open record, from the phases where its columns are; the incarnation is renewed at its end. */
 COFFER_MUST_CHECK int protect_columns(struct session *s, struct rotation *r, struct coffer_error *err);
 COFFER_MUST_CHECK int unprotect_columns(struct session *s, struct rotation *r, struct coffer_error *err);

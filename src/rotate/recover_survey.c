@@ -4,6 +4,7 @@
 #include "rotate/recover.h"
 
 #include "base/mem.h"
+#include "rotate/sample.h"
 
 #include <string.h>
 
@@ -202,67 +203,11 @@ survey_count(struct session *s, bool lenient, struct survey *out, struct coffer_
 /* ---- whose envelopes ---- */
 
 static int
-no_quarantine(void *arg, const struct walk_column *column, const struct db_row *row,
-              size_t place_count, const char *reason, struct coffer_error *err)
+it_opens(void *arg, const struct coffer_value *value, bool *more, struct coffer_error *err)
 {
-    (void)arg, (void)column, (void)row, (void)place_count, (void)reason, (void)err;
-    return COFFER_OK; /* it is no envelope of this record: that is the question */
-}
-
-static int
-try_rows(struct session *s, const struct db_table *table, const struct walk_column *walk_column,
-         bool *opens, struct coffer_error *err)
-{
-    struct rotate_options options = {0};
-    struct db_walk *walk = NULL;
-    struct db_batch *batch = NULL;
-    struct codec *codec = NULL;
-    struct buf storage;
-    size_t i;
-    int rc = session_codec(s, &codec, err);
-
-    buf_init(&storage, 256u << 20);
-    if (rc == COFFER_OK)
-        rc = db_walk_open(s->database->db, table, &walk_column->want, 1, &walk, err);
-    if (rc == COFFER_OK)
-        rc = db_walk_read(walk, NULL, NULL, SAMPLE_ROWS, &batch, err);
-    for (i = 0; rc == COFFER_OK && i < batch->count && !*opens; i++) {
-        buf_clear(&storage);
-        rc = cells_transform(codec, walk_column, 1, &batch->rows[i], batch->place_count, &options,
-                             &storage, no_quarantine, NULL, err);
-        *opens = rc == COFFER_OK &&
-                 (batch->rows[i].cells[0].set_plain || batch->rows[i].cells[0].set_sealed);
-        if (rc == COFFER_E_REFUSED) { /* bound to a primary key of another shape than the table's */
-            rc = COFFER_OK;
-            break;
-        }
-    }
-    db_batch_free(batch);
-    db_walk_close(walk);
-    buf_wipe(&storage);
-    return rc;
-}
-
-/* Does one of the first cells open as this record's? */
-static int
-opens_as(struct session *s, const struct keyring_column *column, bool *opens,
-         struct coffer_error *err)
-{
-    struct walk_column walk_column = {.column = column};
-    struct db_table *table = NULL;
-    int rc = db_table_open(s->database->db, column->table, &table, err);
-
-    *opens = false;
-    if (rc != COFFER_OK)
-        return rc;
-    column_cell_spec(column, &walk_column.want.cell);
-    walk_column.want.goal = DB_GOAL_PLAIN;
-    walk_column.want.examine_all = may_look_sealed(column);
-    if (walk_column.want.cell.sealed == NULL ||
-        db_table_column(table, walk_column.want.cell.sealed) != NULL)
-        rc = try_rows(s, table, &walk_column, opens, err);
-    db_table_free(table);
-    return rc;
+    *(bool *)arg = true;
+    *more = false;
+    return COFFER_OK;
 }
 
 int
@@ -280,11 +225,11 @@ survey_owners(struct session *s, struct survey *survey, struct coffer_error *err
             continue;
         }
         if (found->current != NULL)
-            rc = opens_as(s, found->current, &opens, err);
+            rc = sample_column(s, found->current, 1, SAMPLE_ROWS, it_opens, &opens, err);
         if (opens)
             found->owner = found->current;
         for (k = found->retired_count; rc == COFFER_OK && !opens && k-- > 0;) { /* newest first */
-            rc = opens_as(s, found->retired[k], &opens, err);
+            rc = sample_column(s, found->retired[k], 1, SAMPLE_ROWS, it_opens, &opens, err);
             if (opens)
                 found->owner = found->retired[k];
         }

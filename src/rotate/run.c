@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `rotate`: which lines, which keys, and what is already under way. */
 #include "base/mem.h"
+#include "rotate/predict.h"
 #include "rotate/machine.h"
 
 #include <inttypes.h>
@@ -192,30 +193,41 @@ lines_of(struct session *s, const struct uuid *ids, size_t n, char (*lines)[KEYR
 }
 
 static int
+say_column(struct session *s, const struct keyring_column *column, struct coffer_error *err)
+{
+    struct db_table *table = NULL;
+    struct db_cell_spec spec;
+    struct db_count *count = NULL;
+    int rc = db_table_open(s->database->db, column->table, &table, err);
+
+    column_cell_spec(column, &spec);
+    if (rc == COFFER_OK)
+        rc = db_count_estimate(s->database->db, table, &spec, &count, err);
+    db_table_free(table);
+    if (rc != COFFER_OK)
+        return rc;
+    say(s->env, ROTATE_NOTE, "plan", "%s.%s: line %s, %s, about %" PRIu64 " cells to re-encrypt",
+        column->table, column->name, column->line, coffer_phase_name(column->phase),
+        count->rows - count->nulls);
+    db_count_free(count);
+    return COFFER_OK;
+}
+
+static int
 say_plan(struct session *s, const struct uuid *ids, size_t n, struct coffer_error *err)
 {
+    struct keyring_column *columns = mem_array(n + 1, sizeof *columns);
     size_t i;
+    int rc = columns == NULL ? error_nomem(err) : COFFER_OK;
 
-    for (i = 0; i < n; i++) {
-        const struct keyring_column *column = keyring_column_by_id(s->keyring, &ids[i]);
-        struct db_table *table = NULL;
-        struct db_cell_spec spec;
-        struct db_count *count = NULL;
-        int rc = db_table_open(s->database->db, column->table, &table, err);
-
-        column_cell_spec(column, &spec);
-        if (rc == COFFER_OK)
-            rc = db_count_estimate(s->database->db, table, &spec, &count, err);
-        db_table_free(table);
-        if (rc != COFFER_OK)
-            return rc;
-        say(s->env, ROTATE_NOTE, "plan",
-            "%s.%s: line %s, %s, about %" PRIu64 " cells to re-encrypt", column->table,
-            column->name, column->line, coffer_phase_name(column->phase),
-            count->rows - count->nulls);
-        db_count_free(count);
+    for (i = 0; rc == COFFER_OK && i < n; i++) {
+        columns[i] = *keyring_column_by_id(s->keyring, &ids[i]);
+        rc = say_column(s, &columns[i], err);
     }
-    return COFFER_OK;
+    if (rc == COFFER_OK)
+        rc = predict(s, columns, n, err);
+    mem_free(columns);
+    return rc;
 }
 
 static int

@@ -403,6 +403,28 @@ faulty_sizes(struct db *db, uint64_t *database_bytes, uint64_t *written_bytes,
     return leave(db, "sizes", db_sizes(inner_of(db), database_bytes, written_bytes, err), err);
 }
 
+static int
+faulty_files(struct db *db, const struct db_table *table, size_t overlap, db_file_fn fn, void *arg,
+             bool *readable, struct coffer_error *err)
+{
+    int rc = enter(db, "files", err);
+
+    if (rc != COFFER_OK)
+        return rc;
+    return leave(db, "files", db_files(inner_of(db), table, overlap, fn, arg, readable, err), err);
+}
+
+static int
+faulty_trial(struct db *db, const struct db_table *table, const struct db_cell_spec *cell,
+             unsigned rows, struct db_trial *out, struct coffer_error *err)
+{
+    int rc = enter(db, "trial", err);
+
+    if (rc != COFFER_OK)
+        return rc;
+    return leave(db, "trial", db_trial(inner_of(db), table, cell, rows, out, err), err);
+}
+
 struct db *
 faulty_db_adopt(struct db **inner)
 {
@@ -444,6 +466,8 @@ faulty_db_adopt(struct db **inner)
         .find_envelopes = faulty_find_envelopes,
         .load = faulty_load,
         .clean = faulty_clean,
+        .files = faulty_files,
+        .trial = faulty_trial,
         .sizes = faulty_sizes,
     };
     faulty->db.ops = ops;

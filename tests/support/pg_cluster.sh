@@ -92,6 +92,10 @@ deadlock_timeout = 200ms
 log_min_messages = warning
 autovacuum_naptime = 60
 CONF
+    # Part of PostgreSQL's contrib, which some systems package apart.
+    if ls "$BIN"/../lib/pg_stat_statements.so >/dev/null 2>&1; then
+        echo "shared_preload_libraries = 'pg_stat_statements'" >>"$dir/data/postgresql.conf"
+    fi
     # Another process may take the port between finding and using it: try again then.
     for try in 1 2 3 4 5; do
         port=$(free_port)

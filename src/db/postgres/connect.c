@@ -38,6 +38,8 @@ static const struct db_ops postgres_ops = {
     .find_envelopes = pg_find_envelopes,
     .load = pg_load,
     .clean = pg_clean,
+    .files = pg_files,
+    .trial = pg_trial,
     .sizes = pg_sizes,
 };
 

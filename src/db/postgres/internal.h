@@ -250,6 +250,10 @@ int pg_find_envelopes(struct db *db, const char *const *known, size_t known_coun
 int pg_load(struct db *db, const struct db_table *table, struct db_load *load,
             struct coffer_error *err);
 int pg_clean(struct db *db, const struct db_table *table, bool scrub, struct coffer_error *err);
+int pg_files(struct db *db, const struct db_table *table, size_t overlap, db_file_fn fn, void *arg,
+             bool *readable, struct coffer_error *err);
+int pg_trial(struct db *db, const struct db_table *table, const struct db_cell_spec *cell,
+             unsigned rows, struct db_trial *out, struct coffer_error *err);
 int pg_sizes(struct db *db, uint64_t *database_bytes, uint64_t *written_bytes,
              struct coffer_error *err);
 

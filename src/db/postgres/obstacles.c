@@ -167,48 +167,101 @@ static const char column_sql[] =
     "WHERE a.attrelid = $1 AND a.attnum = $2"
     " AND NOT l.collisdeterministic";
 
-/* The view may be missing, or not ours to read: then nothing is known, and nothing is said. */
+/* Statements of this database that name the table and the column as words, most often called first, with what they do with
+ * it: $1 table, $2 column as a regular expression.  Of an UPDATE only what follows WHERE compares: "SET c = $1" does not.
+ * Text of others' statements is shown only to members of pg_read_all_stats. */
+static const char statements_sql[] =
+    "WITH s AS (SELECT s.calls, s.query, CASE WHEN s.query ~* '^\\s*update\\M' THEN coalesce("
+    "pg_catalog.substring(s.query, '(?i)\\mwhere\\M.*'), '') ELSE s.query END AS q, '\\m' || $2 || '\\M\"?' AS c FROM %s s"
+    " JOIN pg_catalog.pg_database d ON d.oid = s.dbid WHERE d.datname = pg_catalog.current_database()"
+    " AND s.query ~* ('\\m' || $1 || '\\M') AND s.query ~* ('\\m' || $2 || '\\M') AND s.query ~* "
+    "'^\\s*(with|select|update|delete|insert|merge|declare)\\M'), k AS (SELECT calls, query,"
+    " CASE WHEN q ~* ('\\m(order|group)\\s+by\\M[^;)]*' || c) THEN 'sorts or groups by it'"
+    " WHEN q ~* ('\\mdistinct\\M[^;)]*' || c) THEN 'looks for distinct values of it'"
+    " WHEN q ~* ('\\mon\\M[^;]*' || c || '\\s*=') OR q ~* ('\\mon\\M[^;]*=\\s*[\\w.\"]*' || c) OR q ~* ('\\musing\\s*[(][^)]*' || c)"
+    " THEN 'joins or compares by it'"
+    " WHEN q ~* (c || '(::\\w+)?\\s*[)]?\\s*(=|<|>|!=|~|@|[|]{2}|\\m(not\\s+)?(like|ilike|in|between|similar|is\\s+(not\\s+)?distinct)\\M)')"
+    " OR q ~* ('(=|<|>|~)\\s*[\\w.\"(]*' || c) THEN 'compares it' END AS does FROM s)"
+    " SELECT does, calls::text, pg_catalog.left(pg_catalog.regexp_replace(query, '\\s+', ' ', 'g'), 150),"
+    " (count(*) OVER ())::text FROM k WHERE does IS NOT NULL ORDER BY calls DESC, query LIMIT 5";
+
+/* A name as a regular expression: everything but letters, digits and _ escaped. */
+static void
+as_expression(const char *name, struct buf *out)
+{
+    const char *p;
+
+    for (p = name; *p != '\0'; p++) {
+        bool plain = (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') ||
+                     (*p >= '0' && *p <= '9') || *p == '_' || (unsigned char)*p >= 0x80;
+
+        if (!plain)
+            buf_u8(out, '\\');
+        buf_u8(out, (uint8_t)*p);
+    }
+}
+
 static int
-statements(struct pg *pg, const struct pg_rel *rel, const char *column, struct db_obstacles *out,
-           struct coffer_error *err)
+view_name(struct pg *pg, char *out, size_t out_max, struct coffer_error *err)
 {
     PGresult *result = NULL;
-    struct pg_params params;
-    char count[32];
     int rc = pg_exec(pg,
                      "SELECT coalesce((SELECT pg_catalog.quote_ident(n.nspname) || "
                      "'.pg_stat_statements' FROM pg_catalog.pg_extension e"
                      " JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = "
                      "'pg_stat_statements'), '')",
                      NULL, &result, err);
-    char sql[3 * DB_NAME_MAX];
 
-    if (rc != COFFER_OK || pg_text(result, 0, 0)[0] == '\0') {
-        PQclear(result);
-        return rc;
-    }
-    snprintf(sql, sizeof sql,
-             "SELECT count(*) FROM %s WHERE pg_catalog.strpos(query, $1) > 0 AND "
-             "pg_catalog.strpos(query, $2) > 0",
-             pg_text(result, 0, 0));
+    snprintf(out, out_max, "%s", rc == COFFER_OK ? pg_text(result, 0, 0) : "");
     PQclear(result);
+    return rc;
+}
+
+/* The view may be missing, or not ours to read: then that is said, since nothing is known. */
+static int
+statements(struct pg *pg, const struct pg_rel *rel, const char *column, struct db_obstacles *out,
+           struct coffer_error *err)
+{
+    struct coffer_error reason = {0};
+    PGresult *result = NULL;
+    struct pg_params params;
+    struct buf sql, table, name;
+    char view[2 * DB_NAME_MAX];
+    int row, rc = view_name(pg, view, sizeof view, err);
+
+    if (rc != COFFER_OK)
+        return rc;
+    if (view[0] == '\0')
+        return obstacle_add(out, 'i', "statement", "pg_stat_statements", err,
+                            "is not installed here: which statements compare, sort or join by the column is "
+                            "for you to find");
+    buf_init(&sql, PG_SQL_MAX);
+    buf_init(&table, 4 * DB_NAME_MAX);
+    buf_init(&name, 4 * DB_NAME_MAX);
+    buf_format(&sql, statements_sql, view);
+    as_expression(rel->name, &table);
+    as_expression(column, &name);
     pg_params_init(&params);
-    (void)pg_params_text(&params, rel->name);
-    (void)pg_params_text(&params, column);
+    (void)pg_params_text(&params, buf_cstr(&table));
+    (void)pg_params_text(&params, buf_cstr(&name));
     rc = pg_params_finish(&params, err);
     if (rc == COFFER_OK)
-        rc = pg_exec(pg, sql, &params, &result, err);
+        rc = buf_status(&sql, err);
+    if (rc == COFFER_OK)
+        rc = pg_exec(pg, buf_cstr(&sql), &params, &result, &reason);
     pg_params_wipe(&params);
-    if (rc == COFFER_E_DB) /* not loaded by the server */
-        return COFFER_OK;
-    if (rc == COFFER_OK && pg_int(result, 0, 0) > 0) {
-        snprintf(count, sizeof count, "%lld", (long long)pg_int(result, 0, 0));
-        rc = obstacle_add(out, 'w', "statement", "pg_stat_statements", err,
-                          "%s statements seen by the server name this table and column: look which "
-                          "compare, sort or join by it",
-                          count);
-    }
+    if (rc == COFFER_E_DB) /* not loaded by the server, or not ours to read */
+        rc = obstacle_add(out, 'i', "statement", "pg_stat_statements", err, "cannot be read: %.200s", reason.message);
+    else if (rc != COFFER_OK)
+        error_set(err, rc, "%s", reason.message);
+    for (row = 0; rc == COFFER_OK && result != NULL && row < PQntuples(result); row++)
+        rc = obstacle_add(out, 'w', "statement", pg_text(result, row, 0), err,
+                          "(called %s times, one of %s such statements): %s. Sealed, it finds nothing that way", pg_text(result, row, 1),
+                          pg_text(result, row, 3), pg_text(result, row, 2));
     PQclear(result);
+    buf_wipe(&sql);
+    buf_wipe(&table);
+    buf_wipe(&name);
     return rc;
 }
 

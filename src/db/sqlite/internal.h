@@ -96,6 +96,10 @@ int sqlite_fence_set(struct db *, const struct db_table *, const struct db_fence
                      struct coffer_error *);
 int sqlite_find_envelopes(struct db *, const char *const *, size_t, db_find_fn, void *,
                           struct coffer_error *);
+int sqlite_files(struct db *, const struct db_table *, size_t, db_file_fn, void *, bool *,
+                 struct coffer_error *);
+int sqlite_trial(struct db *, const struct db_table *, const struct db_cell_spec *, unsigned,
+                 struct db_trial *, struct coffer_error *);
 const char *sqlite_catalog_name(const char *);
 int sqlite_catalog_install(struct db *, struct coffer_error *);
 int sqlite_catalog_present(struct db *, bool *, struct coffer_error *);

@@ -183,6 +183,8 @@ static const struct db_ops SQLITE_OPS = {
     .find_envelopes = sqlite_find_envelopes,
     .load = load_figures,
     .clean = clean,
+    .files = sqlite_files,
+    .trial = sqlite_trial,
     .sizes = sizes,
 };
 
