@@ -87,10 +87,13 @@ take_place(struct cat *c, const struct coffer_value *cells, struct coffer_error 
                 while (raw.len > 0 && raw.data[raw.len - 1] == ' ')
                     raw.len--; /* char(n) padding is no part of the value */
             }
-            /* SQLite keeps what it was given: a key that is no value of its declared type binds nothing. */
-            rc = reader_value(column->type, &raw, &c->parts_storage, &c->parts[c->part_count], err);
-            if (rc == COFFER_E_NOMEM)
-                return rc;
+            /* On SQLite a key part is bound as what is stored, whatever type is declared. */
+            c->parts[c->part_count] = raw;
+            if (!c->sqlite) {
+                rc = reader_value(column->type, &raw, &c->parts_storage, &c->parts[c->part_count], err);
+                if (rc == COFFER_E_NOMEM)
+                    return rc;
+            }
             c->part_count++;
         }
     }

@@ -16,11 +16,11 @@ column_json(const struct rotate_column_status *s)
 
         json_object_set_new(by_key, key_hex(s->keys[i].key_id, hex), json_integer((json_int_t)s->keys[i].cells));
     }
-    return json_pack("{s:s,s:s,s:s,s:s,s:s,s:I,s:I,s:o,s:I,s:I,s:b}", "table", s->column->table, "column",
+    return json_pack("{s:s,s:s,s:s,s:s,s:s,s:I,s:I,s:o,s:I,s:I,s:b,s:s}", "table", s->column->table, "column",
                      s->column->name, "type", coffer_type_name(s->column->type), "phase",
                      coffer_phase_name(s->column->phase), "line", s->column->line, "rows", (json_int_t)s->rows,
                      "nulls", (json_int_t)s->nulls, "by_key", by_key, "plaintext", (json_int_t)s->plaintext,
-                     "quarantine", (json_int_t)s->quarantine, "exact", (int)s->exact);
+                     "quarantine", (json_int_t)s->quarantine, "exact", (int)s->exact, "plaintext_level", s->plaintext_level);
 }
 
 static json_t *
@@ -92,6 +92,27 @@ print_columns(const struct cli *cli, const struct rotate_status *s)
         (void)puts("~ estimated; --exact counts");
 }
 
+/* How gone the plaintext is that was there before: one line a level, with its columns. */
+static void
+print_levels(const struct rotate_status *s)
+{
+    for (size_t i = 0; i < s->column_count; i++) {
+        const char *level = s->columns[i].plaintext_level;
+        size_t first = 0;
+
+        while (strcmp(s->columns[first].plaintext_level, level) != 0)
+            first++;
+        if (first != i)
+            continue;
+        (void)printf("%sold plaintext %s: ", i == 0 ? "\n" : "", level);
+        for (size_t k = i; k < s->column_count; k++) {
+            if (strcmp(s->columns[k].plaintext_level, level) == 0)
+                (void)printf("%s%s.%s", k > i ? ", " : "", s->columns[k].column->table, s->columns[k].column->name);
+        }
+        (void)putchar('\n');
+    }
+}
+
 static void
 print_text(const struct cli *cli, const struct rotate_status *s)
 {
@@ -99,6 +120,7 @@ print_text(const struct cli *cli, const struct rotate_status *s)
         (void)puts("No column of this database is protected.  Begin with: coffer protect DBURL TABLE.COLUMN");
     else
         print_columns(cli, s);
+    print_levels(s);
     for (size_t i = 0; i < s->open_count; i++) {
         const struct rotate_open *o = &s->open[i];
         char from[9] = "plain", to[9] = "plain";

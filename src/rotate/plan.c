@@ -29,11 +29,62 @@ binding_name(int binding)
     return binding == COFFER_BIND_ROW ? "row" : binding == COFFER_BIND_COLUMN ? "column" : "none";
 }
 
+/* SQLite keeps values of any class in a column.  A key part that is bound must be of the class that its type says, or an
+ * application that goes by the type would name another place. */
+static int
+key_classes(struct session *s, const struct db_table *table, bool *hold, struct coffer_error *err)
+{
+    struct db_result *result = NULL;
+    bool numeric = false;
+    struct buf sql;
+    size_t i;
+    int rc;
+
+    *hold = true;
+    if (db_engine(s->database->db) != DB_SQLITE)
+        return COFFER_OK;
+    buf_init(&sql, 1u << 14);
+    buf_str(&sql, "SELECT 1 FROM ");
+    db_quote(s->database->db, table->name, &sql);
+    for (i = 0; i < table->key_count; i++) {
+        const struct db_column *column = db_table_column(table, table->key[i]);
+
+        /* A number here is an integer, a real or text, as it comes. */
+        numeric = numeric || (column != NULL && column->type == COFFER_NUMERIC);
+        buf_str(&sql, i > 0 ? " OR typeof(" : " WHERE typeof(");
+        db_quote(s->database->db, table->key[i], &sql);
+        buf_format(&sql, ") <> '%s'",
+                   table->key_types[i] == COFFER_INT64     ? "integer"
+                   : table->key_types[i] == COFFER_FLOAT64 ? "real"
+                   : table->key_types[i] == COFFER_BYTES   ? "blob"
+                                                           : "text");
+    }
+    buf_str(&sql, " LIMIT 1");
+    rc = buf_status(&sql, err);
+    if (rc == COFFER_OK)
+        rc = db_run(s->database->db, buf_cstr(&sql), NULL, 0, &result, err);
+    if (rc == COFFER_OK)
+        *hold = result->rows == 0 && !numeric;
+    db_result_free(result);
+    buf_wipe(&sql);
+    return rc;
+}
+
 /* Row binding where it can hold, else column; says why. */
 static int
-choose_binding(const struct rotate_column *asked, const struct db_table *table, int *binding,
-               const char **why, struct coffer_error *err)
+choose_binding(struct session *s, const struct rotate_column *asked, const struct db_table *table,
+               int *binding, const char **why, struct coffer_error *err)
 {
+    bool classes = true;
+    int rc = table->primary_not_null ? key_classes(s, table, &classes, err) : COFFER_OK;
+
+    if (rc != COFFER_OK)
+        return rc;
+    if (asked->binding == COFFER_BIND_ROW && !classes)
+        return error_set(err, COFFER_E_REFUSED,
+                         "keys of table %s are not all of the storage class that their declared types say, so that "
+                         "applications could not name the rows; use --bind column",
+                         table->name);
     if (asked->binding == COFFER_BIND_ROW && !table->primary_not_null)
         return error_set(err, COFFER_E_REFUSED,
                          "table %s has no declared primary key of NOT NULL columns, so that its "
@@ -46,6 +97,9 @@ choose_binding(const struct rotate_column *asked, const struct db_table *table, 
     } else if (!table->primary_not_null) {
         *binding = COFFER_BIND_COLUMN;
         *why = "no declared NOT NULL primary key";
+    } else if (!classes) {
+        *binding = COFFER_BIND_COLUMN;
+        *why = "keys of other storage classes than their types say";
     } else if (table->key_generated) {
         *binding = COFFER_BIND_COLUMN;
         *why = "the database makes the key, which is not known before an INSERT";
@@ -197,7 +251,7 @@ plan_column(struct session *s, const struct rotate_column *asked, struct keyring
     if (rc == COFFER_OK)
         rc = choose_type(asked, table, found, &out->type, err);
     if (rc == COFFER_OK)
-        rc = choose_binding(asked, table, &out->binding, &why, err);
+        rc = choose_binding(s, asked, table, &out->binding, &why, err);
     if (rc != COFFER_OK)
         goto out;
     fill_parts(table, out);

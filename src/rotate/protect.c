@@ -84,10 +84,9 @@ unaware(struct session *s, struct rotation *r, struct coffer_error *err)
         if (rc != COFFER_OK || others == 0)
             break;
         rc = error_set(err, COFFER_E_NOTYET,
-                       "%zu other connections (%.200s) may read or write plaintext. Say "
-                       "--no-unaware-clients when every application "
-                       "goes through libcoffer; until then the columns stay in phase shadow, where "
-                       "plaintext is the truth",
+                       "%zu other connections (%.160s) may read or write plaintext; a pooler's idle ones count, since it "
+                       "may lend them to anybody. Close them, or say --no-unaware-clients when every application goes "
+                       "through libcoffer; until then the columns stay in phase shadow, where plaintext is the truth",
                        others, buf_cstr(&who));
         if (s->options->no_wait)
             break;
@@ -235,6 +234,25 @@ plan_all(struct session *s, const struct rotate_column *asked, size_t count,
     return rc;
 }
 
+static void
+say_grants(struct session *s)
+{
+    struct buf grants;
+    char *line;
+
+    buf_init(&grants, 4096);
+    if (db_catalog_grants(s->database->db, "APPLICATION", &grants) == COFFER_OK && grants.len > 0) {
+        for (line = (char *)grants.ptr; line < (char *)grants.ptr + grants.len; line++) {
+            if (*line == '\n')
+                *line = ' ';
+        }
+        say(s->env, ROTATE_NOTE, "plan",
+            "each application's role needs, besides its rights on the table, which cover the companion unless they are "
+            "granted by column: %s", buf_cstr(&grants));
+    }
+    buf_wipe(&grants);
+}
+
 /* All sealed already, and --scrub asked for: only the files are left to be done. */
 static int
 scrub_sealed(struct session *s, const struct keyring_column *columns, size_t count, struct coffer_error *err)
@@ -316,6 +334,8 @@ rotate_protect(const struct rotate_env *env, const struct rotate_column *asked, 
         rc = plan_all(&s, asked, count, columns, &open, err);
     if (rc == COFFER_OK && open > 0)
         rc = predict(&s, columns, count, err);
+    if (rc == COFFER_OK && open > 0)
+        say_grants(&s);
     if (rc == COFFER_OK && open == 0 && options->scrub && !options->plan_only)
         rc = scrub_sealed(&s, columns, count, err);
     if (rc == COFFER_OK && options->plan_only)

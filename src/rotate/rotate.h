@@ -112,6 +112,7 @@ struct rotate_column_status {
     struct db_key_count keys[64];
     size_t key_count;
     bool exact;
+    const char *plaintext_level; /* of what was there before: "readable", "not selectable", "not in live tuples", "not in the files" */
 };
 struct rotate_open { /* a rotation in this database that is not done */
     char id[40], kind[16], step[16], line[KEYRING_NAME_MAX];

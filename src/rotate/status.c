@@ -36,6 +36,7 @@ column_status(struct session *s, const struct keyring_column *column, bool exact
     struct db_table *table = NULL;
     struct db_count *count = NULL;
     struct db_cell_spec cell;
+    unsigned level = 0;
     size_t k;
     int rc;
 
@@ -49,6 +50,9 @@ column_status(struct session *s, const struct keyring_column *column, bool exact
                  ? db_count(s->database->db, table, &cell, &count, err)
                  : db_count_estimate(s->database->db, table, &cell, &count, err);
     out->exact = exact || db_engine(s->database->db) == DB_SQLITE;
+    if (rc == COFFER_OK && rows)
+        rc = plaintext_level(s, &column->id, &level, err);
+    out->plaintext_level = plaintext_level_name(level);
     if (rc == COFFER_OK && rows)
         rc = quarantine_count(&s->database->journal, &column->id, &out->quarantine, err);
     if (rc == COFFER_OK) {

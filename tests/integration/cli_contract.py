@@ -80,6 +80,24 @@ def main():
         child.stdin.close()
     check("each line is flushed", child.returncode == 0)
 
+    db.execute("create table wards(code text not null, bed integer not null, day date not null, guest text, primary key(code, bed, day))")
+    db.executemany("insert into wards values(?,?,?,?)", [("B", 10, "2024-01-02", "x"), ("A", 10, "2024-01-01", ""), ("A", 9, "2024-01-01", None)])
+    db.commit()
+    said = run("protect", "--yes", url, "wards.guest").stdout
+    check("a composite key binds", "row binding" in said)
+    check("cat reads rows of a composite key, in its order",
+          run("cat", url, "wards").stdout == 'code,bed,day,guest\nA,9,2024-01-01,\nA,10,2024-01-01,""\nB,10,2024-01-02,x\n')
+    run("unprotect", "--yes", url, "wards.guest")
+    db.execute("create table visits(id integer primary key, at timestamp)")
+    db.execute("insert into visits values(1, '2024-01-01T10:00:00.500')")
+    db.commit()
+    err = run("protect", "--yes", url, "visits.at", code=3)
+    check("a form that would not come back is refused, with what works", "protect it as visits.at:text" in err.stdout + err.stderr)
+    run("protect", "--yes", url, "visits.at:text")
+    check("which keeps every byte", run("cat", url, "visits").stdout == "id,at\n1,2024-01-01T10:00:00.500\n")
+    run("unprotect", "--yes", url, "visits.at")
+    check("there and back", db.execute("select at from visits").fetchone() == ("2024-01-01T10:00:00.500",))
+
     run("rotate", "--yes", url)
     keys = json.loads(run("key", "list", "--json").stdout)
     check("the old key is in escrow", [k["state"] for k in keys if k["id"] == old] == ["escrowed"])

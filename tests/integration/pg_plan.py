@@ -59,6 +59,7 @@ def main():
     plan = coffer("protect", "--plan", URL, "people.name")
     check("time and growth are predicted", re.search(r"people: 4000 rows, 2 passes; 100 were rewritten as they are and rolled back", plan))
     check("WAL and dead rows too", re.search(r"about [0-9.]+ [kMG]B of WAL .* of dead rows until VACUUM", plan))
+    check("rights are told", "GRANT USAGE ON SCHEMA coffer TO" in plan)
     check("nothing was changed", psql("SELECT xmin, * FROM people ORDER BY id") == before)
     if watched:
         check("a comparison is told", re.search(r"statement compares it .*WHERE name = ", plan))

@@ -96,6 +96,13 @@ int sqlite_fence_set(struct db *, const struct db_table *, const struct db_fence
                      struct coffer_error *);
 int sqlite_find_envelopes(struct db *, const char *const *, size_t, db_find_fn, void *,
                           struct coffer_error *);
+/* not_null.c: of a column with a companion; within the caller's transaction, idempotent.  What cannot be edited is left. */
+COFFER_MUST_CHECK int sqlite_not_null_liftable(struct db *, const struct db_table *, const char *column,
+                                               bool *can, struct coffer_error *);
+COFFER_MUST_CHECK int sqlite_not_null_lift(struct db *, const struct db_table *,
+                                           const struct db_cell_spec *, struct coffer_error *);
+COFFER_MUST_CHECK int sqlite_not_null_restore(struct db *, const struct db_table *,
+                                              const struct db_cell_spec *, struct coffer_error *);
 int sqlite_files(struct db *, const struct db_table *, size_t, db_file_fn, void *, bool *,
                  struct coffer_error *);
 int sqlite_trial(struct db *, const struct db_table *, const struct db_cell_spec *, unsigned,

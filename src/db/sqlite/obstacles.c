@@ -205,6 +205,27 @@ class_of(const struct misfits *misfits)
                                      : "something";
 }
 
+/* One class of misfits may be the class of all: then that type keeps every byte.  "2024-01-01T10:00" is text that way. */
+static int
+say_misfits(struct scan *scan, struct misfits *misfits, struct coffer_error *err)
+{
+    const char *what = class_of(misfits);
+    int type = strcmp(what, "text") == 0         ? COFFER_TEXT
+               : strcmp(what, "a blob") == 0     ? COFFER_BYTES
+               : strcmp(what, "an integer") == 0 ? COFFER_INT64
+               : strcmp(what, "a real") == 0     ? COFFER_FLOAT64
+                                                 : 0;
+    char advice[2 * DB_NAME_MAX + 80] = "";
+
+    if (type != 0 && type != scan->cell->type)
+        snprintf(advice, sizeof advice, "protect it as %s.%s:%s, which keeps them byte by byte, or ", scan->table->name,
+                 scan->cell->plain, coffer_type_name(type));
+    return obstacle_add(scan->out, 'r', "storage-class", scan->cell->plain, err,
+                        "%" PRIu64 " cells of %.60s.%.60s hold %s that is no %s as it would be written back; first %.60s; "
+                        "%.120scorrect them",
+                        misfits->count, scan->table->name, scan->cell->plain, what, coffer_type_name(scan->cell->type), buf_cstr(&misfits->first), advice);
+}
+
 static int
 scan_storage(struct scan *scan, struct coffer_error *err)
 {
@@ -233,12 +254,7 @@ scan_storage(struct scan *scan, struct coffer_error *err)
     }
     rc = sqlite_stream(scan->db, buf_cstr(&sql), NULL, 0, misfit_row, &misfits, err);
     if (rc == COFFER_OK && misfits.count > 0)
-        rc = obstacle_add(scan->out, 'r', "storage-class", scan->cell->plain, err,
-                          "%" PRIu64 " cells of %s.%s hold %s that is no %s as it would be written "
-                          "back; first %.80s; correct them, or give the type that they have "
-                          "(table.column:type)",
-                          misfits.count, scan->table->name, scan->cell->plain, class_of(&misfits),
-                          coffer_type_name(scan->cell->type), buf_cstr(&misfits.first));
+        rc = say_misfits(scan, &misfits, err);
     buf_wipe(&misfits.first);
     buf_wipe(&sql);
     buf_wipe(&name);
@@ -289,6 +305,7 @@ static int
 column_itself(struct scan *scan, struct coffer_error *err)
 {
     const struct db_column *column = db_table_column(scan->table, scan->cell->plain);
+    bool liftable = false;
     int rc = COFFER_OK;
 
     if (column->generated)
@@ -300,10 +317,16 @@ column_itself(struct scan *scan, struct coffer_error *err)
                           "is part of the primary key, which must stay readable to find rows; "
                           "protect another column");
     if (rc == COFFER_OK && column->not_null && scan->cell->sealed != NULL)
+        rc = sqlite_not_null_liftable(scan->db, scan->table, column->name, &liftable, err);
+    if (rc == COFFER_OK && liftable)
+        rc = obstacle_add(scan->out, 'i', "not-null", column->name, err,
+                          "NOT NULL becomes a comment in the stored CREATE TABLE, and triggers see to it that the column or "
+                          "its companion has a value; unprotect puts it back");
+    else if (rc == COFFER_OK && column->not_null && scan->cell->sealed != NULL)
         rc = obstacle_add(scan->out, 'r', "not-null", column->name, err,
-                          "is NOT NULL in a table that cannot hold an envelope in place; recreate "
-                          "the table without NOT NULL on it "
-                          "(sqlite.org/lang_altertable.html, section 7), then protect");
+                          "is NOT NULL in a table that cannot hold an envelope in place, and its definition cannot be "
+                          "edited (a comment within NOT NULL, or something that an empty database does not know); recreate "
+                          "the table without NOT NULL on it (sqlite.org/lang_altertable.html, section 7), then protect");
     if (rc == COFFER_OK && column->has_default)
         rc = obstacle_add(scan->out, 'w', "default", column->name, err,
                           "has a default, which is plaintext: an INSERT that leaves the column out "

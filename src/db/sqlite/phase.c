@@ -151,9 +151,13 @@ sqlite_phase_apply(struct db *db, const struct db_table *table, const struct db_
         return COFFER_OK;
     rc = sqlite_begin(db, DB_TXN_WRITE, err); /* nobody fills a companion while it is dropped */
     if (rc == COFFER_OK && to == COFFER_OFF) {
-        rc = drop_companion(db, table, cell, err);
+        rc = sqlite_not_null_restore(db, table, cell, err);
+        if (rc == COFFER_OK)
+            rc = drop_companion(db, table, cell, err);
     } else if (rc == COFFER_OK) {
         rc = add_companion(db, table, cell, err);
+        if (rc == COFFER_OK && to >= COFFER_DUAL)
+            rc = sqlite_not_null_lift(db, table, cell, err);
         if (rc == COFFER_OK)
             rc = to == COFFER_SEALED ? drop_shadow(db, table, cell, err)
                                      : make_shadow(db, table, cell, err);

@@ -218,7 +218,7 @@ a_copy_from_before_the_companion_gets_one(void **state)
 
     b->options.accept_unregistered = ACCEPTED;
     b->options.accept_unregistered_count = 2;
-    bench_sql(b, "CREATE TABLE strict(id INTEGER PRIMARY KEY, note TEXT) STRICT;"
+    bench_sql(b, "CREATE TABLE strict(id INTEGER PRIMARY KEY, note TEXT NOT NULL) STRICT;"
                  "INSERT INTO strict SELECT id, 'note '||id FROM patients");
     bench_backup(b, "plain");
     bench_must(b, rotate_protect(&b->env, COLUMN, 1, &b->options, &err), &err);
@@ -229,7 +229,12 @@ a_copy_from_before_the_companion_gets_one(void **state)
         bench_number(b,
                      "SELECT count(*) FROM strict WHERE note IS NULL AND note_sealed IS NOT NULL"),
         BENCH_ROWS);
+    bench_sql_refused(b, "UPDATE strict SET note_sealed=NULL WHERE id=5", "coffer: 23502");
+    bench_sql_refused(b, "INSERT INTO strict(id) VALUES(9999)", "coffer: 23502");
     bench_must(b, rotate_unprotect(&b->env, NAME, 1, &b->options, &err), &err);
+    assert_int_equal(bench_number(b, "SELECT sql='CREATE TABLE strict(id INTEGER PRIMARY KEY, note TEXT NOT NULL) STRICT' "
+                                     "FROM sqlite_schema WHERE name='strict'"),
+                     1);
     assert_int_equal(bench_number(b, "SELECT count(*) FROM strict WHERE note='note '||id"),
                      BENCH_ROWS);
 }
@@ -261,7 +266,7 @@ stopped_anywhere(struct bench *b)
         stops++;
     }
     b->stop = 0;
-    assert_true(stops > 3);
+    assert_true(stops > 1);
 }
 
 static void

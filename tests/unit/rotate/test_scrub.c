@@ -66,6 +66,7 @@ said(struct bench *b, const char *text)
 static void
 scrub_leaves_no_plaintext_in_the_files(void **state)
 {
+    struct rotate_status *status = NULL;
     struct bench *b = *state;
     struct coffer_error err = {0};
 
@@ -79,6 +80,9 @@ scrub_leaves_no_plaintext_in_the_files(void **state)
     assert_false(file_holds(b, "", "letter of its own"));
     assert_false(file_holds(b, "-wal", "letter of its own"));
     assert_int_equal(level_of(b), 3);
+    bench_must(b, rotate_status(&b->env, true, &status, &err), &err);
+    assert_string_equal(status->columns[0].plaintext_level, "not in the files");
+    rotate_status_free(status);
     assert_true(said(b, "letters.sent: none of its values"));
 }
 
