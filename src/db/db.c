@@ -303,6 +303,12 @@ db_mark_passed(struct db *db, const struct db_mark *mark, struct coffer_error *e
 }
 
 int
+db_replicas(struct db *db, db_line_fn fn, void *arg, struct coffer_error *err)
+{
+    return db->ops->replicas(db, fn, arg, err);
+}
+
+int
 db_others(struct db *db, bool *known, size_t *count, struct buf *who, struct coffer_error *err)
 {
     *known = false;

@@ -317,6 +317,10 @@ COFFER_MUST_CHECK int db_mark_now(struct db *db, struct db_mark *mark, struct co
 COFFER_MUST_CHECK int db_mark_passed(struct db *db, const struct db_mark *mark,
                                      struct coffer_error *err);
 
+/* Standbys that read from here and replication slots, one line each for people; none on SQLite. */
+typedef int (*db_line_fn)(void *arg, const char *line, struct coffer_error *err);
+COFFER_MUST_CHECK int db_replicas(struct db *db, db_line_fn fn, void *arg, struct coffer_error *err);
+
 /* Other connections to this database, for people and for "nobody else is connected".  SQLite cannot
  * tell: count 0, `*known` false. */
 COFFER_MUST_CHECK int db_others(struct db *db, bool *known, size_t *count, struct buf *who,

@@ -54,6 +54,7 @@ struct db_ops {
                              struct coffer_error *);
     int (*mark_now)(struct db *, struct db_mark *, struct coffer_error *);
     int (*mark_passed)(struct db *, const struct db_mark *, struct coffer_error *);
+    int (*replicas)(struct db *, db_line_fn, void *, struct coffer_error *);
     int (*others)(struct db *, bool *, size_t *, struct buf *, struct coffer_error *);
     int (*find_envelopes)(struct db *, const char *const *, size_t, db_find_fn, void *,
                           struct coffer_error *);

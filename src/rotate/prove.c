@@ -99,26 +99,36 @@ accepted_by_name(struct session *s, const char *column)
 }
 
 static int
+search_room(struct search *search, struct coffer_error *err)
+{
+    size_t room = search->room * 2 + 16;
+    char **grown;
+
+    if (search->accepted + search->notes < search->room)
+        return COFFER_OK;
+    grown = mem_grow(search->lines, room * sizeof *grown);
+    if (grown == NULL)
+        return error_nomem(err);
+    search->lines = grown;
+    search->room = room;
+    return COFFER_OK;
+}
+
+static int
 on_find(void *arg, const struct db_find *find, struct coffer_error *err)
 {
     struct search *search = arg;
-    char **grown;
     char *line;
+    int rc;
 
     if (!find->unreadable && !accepted_by_name(search->s, find->column)) {
         buf_format(&search->missing, "%s%s (%" PRIu64 ", one under %08x)",
                    search->missing_count++ ? ", " : "", find->column, find->count, find->key_id);
         return COFFER_OK;
     }
-    if (search->accepted + search->notes == search->room) {
-        size_t room = search->room * 2 + 16;
-
-        grown = mem_grow(search->lines, room * sizeof *grown);
-        if (grown == NULL)
-            return error_nomem(err);
-        search->lines = grown;
-        search->room = room;
-    }
+    rc = search_room(search, err);
+    if (rc != COFFER_OK)
+        return rc;
     line = find->unreadable ? mem_format("could not be read by this role: %s", find->column)
                             : mem_format("%s (%" PRIu64 " cells)", find->column, find->count);
     if (line == NULL)
@@ -142,6 +152,22 @@ search_free(struct search *search)
         mem_free(search->lines[i]);
     mem_free(search->lines);
     buf_wipe(&search->missing);
+}
+
+/* Standbys are listed, never claimed: what they hold follows the WAL, and the wait after the proof is for them. */
+static int
+on_replica(void *arg, const char *text, struct coffer_error *err)
+{
+    struct search *search = arg;
+    int rc = search_room(search, err);
+
+    if (rc != COFFER_OK)
+        return rc;
+    search->lines[search->accepted + search->notes] = mem_format("%s", text);
+    if (search->lines[search->accepted + search->notes] == NULL)
+        return error_nomem(err);
+    search->notes++;
+    return COFFER_OK;
 }
 
 static int
@@ -171,6 +197,8 @@ search_unregistered(struct session *s, struct search *search, struct coffer_erro
     }
     if (rc == COFFER_OK)
         rc = db_find_envelopes(s->database->db, names, known, on_find, search, err);
+    if (rc == COFFER_OK)
+        rc = db_replicas(s->database->db, on_replica, search, err);
     if (rc == COFFER_OK && search->missing_count > 0)
         rc = error_set(err, COFFER_E_REFUSED,
                        "envelopes are in %zu column%s that are not protected: %.300s; protect or "

@@ -76,7 +76,10 @@ def main():
     old = json.loads(coffer("key", "list", "--json"))
     old = next(k["id"] for k in old if k["purpose"] == "field")
     coffer("rotate", "--yes", *NOW, URL)
+    psql("SELECT pg_create_physical_replication_slot('standby1')", own_super)
     coffer("prove", URL, old, "--out", "c.json")
+    psql("SELECT pg_drop_replication_slot('standby1')", own_super)
+    check("replicas are listed", "replication slot standby1" in open("c.json", encoding="utf-8").read())
     check("and nothing is claimed", '"plaintext_level":"not in live tuples"' in open("c.json", encoding="utf-8").read())
 
     psql("GRANT pg_read_server_files TO coffer_app; GRANT EXECUTE ON FUNCTION"

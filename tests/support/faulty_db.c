@@ -404,6 +404,14 @@ faulty_sizes(struct db *db, uint64_t *database_bytes, uint64_t *written_bytes,
 }
 
 static int
+faulty_replicas(struct db *db, db_line_fn fn, void *arg, struct coffer_error *err)
+{
+    int rc = enter(db, "replicas", err);
+
+    return rc != COFFER_OK ? rc : leave(db, "replicas", db_replicas(inner_of(db), fn, arg, err), err);
+}
+
+static int
 faulty_files(struct db *db, const struct db_table *table, size_t overlap, db_file_fn fn, void *arg,
              bool *readable, struct coffer_error *err)
 {
@@ -462,6 +470,7 @@ faulty_db_adopt(struct db **inner)
         .fence_unconstrain = faulty_fence_unconstrain,
         .mark_now = faulty_mark_now,
         .mark_passed = faulty_mark_passed,
+        .replicas = faulty_replicas,
         .others = faulty_others,
         .find_envelopes = faulty_find_envelopes,
         .load = faulty_load,

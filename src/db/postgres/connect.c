@@ -34,6 +34,7 @@ static const struct db_ops postgres_ops = {
     .fence_unconstrain = pg_fence_unconstrain,
     .mark_now = pg_mark_now,
     .mark_passed = pg_mark_passed,
+    .replicas = pg_replicas,
     .others = pg_others,
     .find_envelopes = pg_find_envelopes,
     .load = pg_load,

@@ -244,6 +244,7 @@ int pg_fence_unconstrain(struct db *db, const struct db_table *table, const stru
                          struct coffer_error *err);
 int pg_mark_now(struct db *db, struct db_mark *mark, struct coffer_error *err);
 int pg_mark_passed(struct db *db, const struct db_mark *mark, struct coffer_error *err);
+int pg_replicas(struct db *db, db_line_fn fn, void *arg, struct coffer_error *err);
 int pg_others(struct db *db, bool *known, size_t *count, struct buf *who, struct coffer_error *err);
 int pg_find_envelopes(struct db *db, const char *const *known, size_t known_count, db_find_fn fn,
                       void *arg, struct coffer_error *err);

@@ -95,6 +95,24 @@ pg_mark_passed(struct db *db, const struct db_mark *mark, struct coffer_error *e
 }
 
 int
+pg_replicas(struct db *db, db_line_fn fn, void *arg, struct coffer_error *err)
+{
+    PGresult *result = NULL;
+    int row, rc = pg_exec(pg_of(db),
+                          "SELECT 'standby ' || coalesce(nullif(application_name, ''), pid::text) || coalesce(' at ' || "
+                          "replay_lsn, ', position unknown to this role') FROM pg_catalog.pg_stat_replication"
+                          " UNION ALL SELECT 'replication slot ' || slot_name || coalesce(' at ' || "
+                          "coalesce(confirmed_flush_lsn, restart_lsn), '') FROM pg_catalog.pg_replication_slots"
+                          " WHERE database IS NULL OR database = pg_catalog.current_database() ORDER BY 1",
+                          NULL, &result, err);
+
+    for (row = 0; rc == COFFER_OK && row < PQntuples(result); row++)
+        rc = fn(arg, pg_text(result, row, 0), err);
+    PQclear(result);
+    return rc;
+}
+
+int
 pg_others(struct db *db, bool *known, size_t *count, struct buf *who, struct coffer_error *err)
 {
     PGresult *result = NULL;

@@ -78,6 +78,12 @@ mark_passed(struct db *db, const struct db_mark *mark, struct coffer_error *err)
 }
 
 static int
+replicas(struct db *db, db_line_fn fn, void *arg, struct coffer_error *err)
+{
+    return COFFER_OK; /* copies of the file are nobody's to list */
+}
+
+static int
 others(struct db *db, bool *known, size_t *count, struct buf *who, struct coffer_error *err)
 {
     return COFFER_OK; /* unknown: SQLite keeps no list of who has the file open */
@@ -179,6 +185,7 @@ static const struct db_ops SQLITE_OPS = {
     .fence_unconstrain = fence_unconstrain,
     .mark_now = mark_now,
     .mark_passed = mark_passed,
+    .replicas = replicas,
     .others = others,
     .find_envelopes = sqlite_find_envelopes,
     .load = load_figures,
