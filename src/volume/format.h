@@ -75,7 +75,8 @@ struct volume_options {
     bool plain_passthrough; /* eCryptfs: files without a marker are shown as they are, read only */
     /* The machine, not just the filesystem, stopped while the volume was mounted: growth that nobody synced may have left a
      * size that the lower file does not reach, or blocks never written.  Then the file ends where the lower one does, and such
-     * a block is zeros, as on other filesystems after a crash.  Without it both are damage. */
+     * a block is zeros, as on other filesystems after a crash.  Without it both are damage: so file_settle() every file before
+     * a crash is forgotten. */
     bool after_crash;
 };
 
@@ -138,6 +139,10 @@ struct volume_format {
     /* fallocate(2) with `mode` of <linux/falloc.h>; what the format cannot represent is -EOPNOTSUPP. */
     int (*file_allocate)(struct volume_file *file, int mode, uint64_t at, uint64_t length, struct coffer_error *err);
     int (*file_sync)(struct volume_file *file, bool data_only, struct coffer_error *err);
+
+    /* After a crash, on a volume opened with after_crash: a size that the lower file does not reach is made the one that it
+     * holds.  Needs no key; file_open does it too.  `*changed` false: there was nothing to do.  The caller syncs. */
+    int (*file_settle)(const struct volume *volume, struct lower *lower, bool *changed, struct coffer_error *err);
 
     /* Rotation without data: write the file's metadata anew, wrapped under keys[0] alone.  The bytes that change lie in one
      * 512-byte sector (or one attribute), which a disk writes whole or not at all; the caller has put the old ones on record before.

@@ -134,7 +134,8 @@ file_create(struct volume *volume, struct lower *lower, struct volume_file **out
     return 0;
 }
 
-/* A size that the lower file does not reach: cut off, or growth lost in a crash. */
+/* A size that the lower file does not reach: cut off, or growth lost in a crash.  The latter is settled for
+ * good, if the lower file can be written: the next mount does not know of the crash. */
 static int
 check_length(struct volume_file *file, const struct header *header, struct coffer_error *err)
 {
@@ -151,7 +152,8 @@ check_length(struct volume_file *file, const struct header *header, struct coffe
                            "its size is %llu bytes, but the lower file holds %llu: it was cut off",
                            (unsigned long long)header->size, (unsigned long long)held);
     file->size = held;
-    return 0;
+    rc = metadata_set_size(file->lower, file->place, held, err);
+    return rc == -EROFS || rc == -EBADF ? 0 : rc;
 }
 
 static int

@@ -189,6 +189,8 @@ COFFER_MUST_CHECK int metadata_held_size(struct lower *lower, const struct heade
                                          uint64_t *size, struct coffer_error *err);
 int file_info(const struct volume *volume, struct lower *lower, struct volume_file_info *info,
               struct coffer_error *err);
+int file_settle(const struct volume *volume, struct lower *lower, bool *changed,
+                struct coffer_error *err);
 bool file_is_current(const struct volume *volume, const struct volume_file_info *info);
 
 /* ---- file.c file_read.c file_write.c ---- */

@@ -157,6 +157,26 @@ file_info(const struct volume *volume, struct lower *lower, struct volume_file_i
                : 0;
 }
 
+int
+file_settle(const struct volume *volume, struct lower *lower, bool *changed,
+            struct coffer_error *err)
+{
+    struct metadata metadata;
+    uint64_t size;
+    int rc;
+
+    *changed = false;
+    rc = metadata_read(lower, &metadata, err);
+    if (rc != 0 || !volume->options.after_crash || metadata.place == PLACE_NONE ||
+        metadata.place == PLACE_PLAIN)
+        return rc;
+    rc = metadata_held_size(lower, &metadata.header, &size, err);
+    if (rc != 0 || size == metadata.header.size)
+        return rc;
+    *changed = true;
+    return metadata_set_size(lower, metadata.place, size, err);
+}
+
 bool
 file_is_current(const struct volume *volume, const struct volume_file_info *info)
 {

@@ -259,6 +259,7 @@ const struct volume_format volume_ecryptfs = {
     .file_truncate = file_truncate,
     .file_allocate = file_allocate,
     .file_sync = file_sync,
+    .file_settle = file_settle,
     .file_rewrap = file_rewrap,
     .file_is_current = file_is_current,
     .file_check = file_check,

@@ -325,6 +325,7 @@ a_size_beyond_the_lower_file(void **state)
     struct volume_file *file = create(strict, m);
     struct volume_file_info info;
     struct coffer_error err = {0};
+    bool changed;
     uint8_t *data = pattern(3 * EXTENT, 1);
 
     assert_int_equal(F->file_write(file, data, 3 * EXTENT - 5, 0, 0, NULL), 0);
@@ -335,8 +336,19 @@ a_size_beyond_the_lower_file(void **state)
     assert_non_null(strstr(err.message, "cut off"));
     assert_int_equal(F->file_info(crashed, &m->lower, &info, NULL), 0);
     assert_int_equal(info.size, 2 * EXTENT);
+    assert_int_equal(F->file_settle(strict, &m->lower, &changed, NULL), 0);
+    assert_false(changed); /* it is damage, and stays */
     assert_int_equal(F->file_open(crashed, &m->lower, &file, NULL), 0);
     assert_content(file, data, 2 * EXTENT);
+    file = reopen(strict, m, file); /* settled by that */
+    assert_content(file, data, 2 * EXTENT);
+    m->length -= EXTENT;
+    assert_int_equal(F->file_settle(crashed, &m->lower, &changed, NULL), 0);
+    assert_true(changed);
+    assert_int_equal(F->file_settle(crashed, &m->lower, &changed, NULL), 0);
+    assert_false(changed);
+    file = reopen(strict, m, file);
+    assert_content(file, data, EXTENT);
     free(data);
     F->close(strict);
     done(crashed, m, file);
