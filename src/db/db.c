@@ -252,11 +252,30 @@ db_walk_write(struct db_walk *walk, struct db_batch *batch, const struct db_guar
     return walk->db->ops->walk_write(walk, batch, guard, wait_ms, rotation_id, err);
 }
 
+/* SQLite takes "a name that is no column" for a text, and would count that: a column that was renamed
+ * would show none of its cells, to a proof too. */
+static int
+cell_is_there(const struct db_table *table, const struct db_cell_spec *cell, struct coffer_error *err)
+{
+    const char *const names[] = {cell->plain, cell->sealed};
+
+    for (size_t i = 0; i < 2; i++) {
+        if (names[i] != NULL && db_table_column(table, names[i]) == NULL)
+            return error_set(err, COFFER_E_NOTFOUND,
+                             "protected column %s.%s: table %s has no column %s any more. If it was "
+                             "renamed, rename it back; if it was dropped: coffer unprotect --gone",
+                             table->name, cell->plain, table->name, names[i]);
+    }
+    return COFFER_OK;
+}
+
 int
 db_count(struct db *db, const struct db_table *table, const struct db_cell_spec *cell,
          struct db_count **out, struct coffer_error *err)
 {
     *out = NULL;
+    if (cell_is_there(table, cell, err) != COFFER_OK)
+        return COFFER_E_NOTFOUND;
     return db->ops->count(db, table, cell, out, err);
 }
 
@@ -265,6 +284,8 @@ db_count_estimate(struct db *db, const struct db_table *table, const struct db_c
                   struct db_count **out, struct coffer_error *err)
 {
     *out = NULL;
+    if (cell_is_there(table, cell, err) != COFFER_OK)
+        return COFFER_E_NOTFOUND;
     return db->ops->count_estimate(db, table, cell, out, err);
 }
 

@@ -79,6 +79,22 @@ column_cell_spec(const struct keyring_column *column, struct db_cell_spec *spec)
     spec->sql_type = column->sql_type;
 }
 
+int
+column_table(struct session *s, const struct keyring_column *column, struct db_table **out,
+             struct coffer_error *err)
+{
+    int rc = db_table_open(s->database->db, column->table, out, err);
+
+    if (rc == COFFER_E_NOTFOUND)
+        rc = error_set(err, rc,
+                       "protected column %s.%s: there is no table %s any more. If it was renamed, rename "
+                       "it back; if it was dropped: coffer unprotect --gone",
+                       column->table, column->name, column->table);
+    else if (rc != COFFER_OK)
+        rc = error_prefix(err, "protected column %s.%s: ", column->table, column->name);
+    return rc;
+}
+
 /* In place, SQL cannot tell a plaintext that looks like an envelope from one: bytes anywhere, text
  * in text form. */
 static bool
@@ -101,9 +117,9 @@ add_column(struct session *s, struct table_set *set, const struct keyring_column
             break;
     }
     if (i == set->count) {
-        rc = db_table_open(s->database->db, column->table, &set->items[i].table, err);
+        rc = column_table(s, column, &set->items[i].table, err);
         if (rc != COFFER_OK)
-            return error_prefix(err, "protected column %s.%s: ", column->table, column->name);
+            return rc;
         set->count++;
         set->items[i].columns = mem_array(room, sizeof *set->items[i].columns);
         if (set->items[i].columns == NULL)
@@ -111,9 +127,8 @@ add_column(struct session *s, struct table_set *set, const struct keyring_column
     }
     if (db_table_column(set->items[i].table, column->name) == NULL)
         return error_set(err, COFFER_E_NOTFOUND,
-                         "column %s.%s is protected but is not in the table any more; was it "
-                         "renamed or dropped? rename it "
-                         "back, or unprotect it",
+                         "column %s.%s is protected but is not in the table any more. If it was "
+                         "renamed, rename it back; if it was dropped: coffer unprotect --gone",
                          column->table, column->name);
     walk = &set->items[i].columns[set->items[i].count++];
     walk->column = column;

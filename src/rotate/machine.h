@@ -71,6 +71,9 @@ COFFER_MUST_CHECK int table_set_open(struct session *s, const struct rotation *r
 /* What a walk of this rotation makes of a column's cells in its phase; 0: nothing. */
 enum db_goal walk_goal(const struct keyring_column *column, const struct rotation *rotation);
 void table_set_close(struct table_set *set);
+/* The table of a protected column; NOTFOUND says what to do when it is gone. */
+COFFER_MUST_CHECK int column_table(struct session *s, const struct keyring_column *column,
+                                   struct db_table **out, struct coffer_error *err);
 void column_cell_spec(const struct keyring_column *column, struct db_cell_spec *spec);
 
 /* ---- gates ---- */

@@ -59,7 +59,7 @@ count_columns(struct session *s, const struct uuid *ids, size_t n, struct column
             break;
         }
         column_cell_spec(counts[i].column, &spec);
-        rc = db_table_open(s->database->db, counts[i].column->table, &table, err);
+        rc = column_table(s, counts[i].column, &table, err);
         if (rc == COFFER_OK)
             rc = db_count(s->database->db, table, &spec, &counts[i].count, err);
         db_table_free(table);

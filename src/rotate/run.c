@@ -198,7 +198,7 @@ say_column(struct session *s, const struct keyring_column *column, struct coffer
     struct db_table *table = NULL;
     struct db_cell_spec spec;
     struct db_count *count = NULL;
-    int rc = db_table_open(s->database->db, column->table, &table, err);
+    int rc = column_table(s, column, &table, err);
 
     column_cell_spec(column, &spec);
     if (rc == COFFER_OK)

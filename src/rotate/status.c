@@ -42,7 +42,7 @@ column_status(struct session *s, const struct keyring_column *column, bool exact
 
     out->column = column;
     column_cell_spec(column, &cell);
-    rc = db_table_open(s->database->db, column->table, &table, err);
+    rc = column_table(s, column, &table, err);
     if (rc == COFFER_OK && cell.sealed != NULL && db_table_column(table, cell.sealed) == NULL)
         cell.sealed = NULL; /* in phase off, or in a copy from before the protect */
     if (rc == COFFER_OK)
