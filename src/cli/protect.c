@@ -140,6 +140,7 @@ run_unprotect(struct cli *cli, struct coffer_error *err)
     size_t next = 0;
     int rc = work_options(cli, &options, err);
 
+    options.forget_gone = args_flag(cli->args, "gone");
     if (rc == COFFER_OK)
         rc = events_env(cli, &events, &next, &env, err);
     if (rc != COFFER_OK)
@@ -151,12 +152,14 @@ run_unprotect(struct cli *cli, struct coffer_error *err)
     return work_end(cli, &events, &env, rc, "unprotect");
 }
 
+static const struct arg_option options_unprotect[] = {
+    {"gone", NULL, "forget columns that were dropped from the database, or whose table was"}, {NULL, NULL, NULL}};
 const struct command command_unprotect = {
     .name = "unprotect",
-    .synopsis = "DBURL TABLE.COLUMN…",
+    .synopsis = "DBURL TABLE.COLUMN… [--gone]",
     .summary = "bring columns back to plaintext, while in use",
     .details = "  coffer unprotect sqlite:app.db patients.ssn\n",
-    .options = options_none,
+    .options = options_unprotect,
     .more_options = options_work,
     .words_max = ARGS_MAX,
     .run = run_unprotect,

@@ -151,8 +151,8 @@ activate(struct session *s, struct rotation *r, struct coffer_error *err)
 static void
 say_drained(struct session *s, const char *step, const struct drain_result *result)
 {
-    say(s->env, ROTATE_DONE, step, "%" PRIu64 " rows moved in %u pass%s%s", result->stats.rows_done,
-        result->passes, result->passes == 1 ? "" : "es",
+    say(s->env, ROTATE_DONE, step, "%" PRIu64 " row%s moved in %u pass%s%s", result->stats.rows_done,
+        result->stats.rows_done == 1 ? "" : "s", result->passes, result->passes == 1 ? "" : "es",
         result->quarantined > 0 ? "; some are in quarantine" : "");
 }
 
@@ -366,6 +366,21 @@ say_step(struct session *s, const struct rotation *r)
     }
 }
 
+/* Columns that were dropped from the database, and forgotten, since the rotation began. */
+static void
+leave_out_retired(struct session *s, struct rotation *r)
+{
+    size_t i, left = 0;
+
+    for (i = 0; i < r->column_count; i++) {
+        const struct keyring_column *column = keyring_column_by_id(s->keyring, &r->columns[i]);
+
+        if (column != NULL && !column->retired)
+            r->columns[left++] = r->columns[i];
+    }
+    r->column_count = left;
+}
+
 int
 machine_run(struct session *s, struct rotation *r, struct coffer_error *err)
 {
@@ -375,6 +390,8 @@ machine_run(struct session *s, struct rotation *r, struct coffer_error *err)
 
     while (rc == COFFER_OK && r->step < STEP_DONE) {
         rc = rotation_check(s, r, err);
+        if (rc == COFFER_OK)
+            leave_out_retired(s, r);
         if (rc == COFFER_OK && r->step != shown)
             say_step(s, r);
         shown = r->step;

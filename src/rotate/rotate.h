@@ -59,6 +59,7 @@ struct rotate_options {
     bool no_unaware_clients; /* the operator states that no writer is left that knows nothing of Coffer */
     bool scrub;              /* plaintext level 3: rewrite files after protect */
     bool open_only;          /* rotate: go on with what is open, begin nothing */
+    bool forget_gone;        /* unprotect: columns that are not in the database any more are forgotten */
     bool shadow_only;        /* protect: stop in phase shadow; a later call goes on */
     bool restored;           /* rotate: the operator states that he restored this copy, so that plaintext in sealed columns and
                               * envelopes in unprotected ones are data to be brought forward */

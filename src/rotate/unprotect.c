@@ -94,6 +94,58 @@ unprotect_columns(struct session *s, struct rotation *r, struct coffer_error *er
     return rc;
 }
 
+/* ---- columns whose table, or which themselves, were dropped ---- */
+
+static int
+is_gone(struct session *s, const struct keyring_column *column, bool *gone, struct coffer_error *err)
+{
+    struct db_table *table = NULL;
+    int rc = db_table_open(s->database->db, column->table, &table, err);
+
+    *gone = rc == COFFER_E_NOTFOUND;
+    if (rc == COFFER_OK)
+        *gone = db_table_column(table, column->name) == NULL;
+    db_table_free(table);
+    return *gone ? COFFER_OK : rc;
+}
+
+/* Their records retire, which keeps them for old backups; `ids` is left with the others.  Should one
+ * have been renamed, a proof still finds its envelopes: as those of no protected column. */
+static int
+forget_gone(struct session *s, struct uuid *ids, size_t *n, struct coffer_error *err)
+{
+    struct rotation gone = {0};
+    size_t i, left = 0;
+    int rc = COFFER_OK;
+
+    gone.columns = mem_array(*n + 1, sizeof *gone.columns);
+    if (gone.columns == NULL)
+        return error_nomem(err);
+    for (i = 0; rc == COFFER_OK && i < *n; i++) {
+        const struct keyring_column *column = keyring_column_by_id(s->keyring, &ids[i]);
+        bool is = false;
+
+        rc = is_gone(s, column, &is, err);
+        if (rc == COFFER_OK && is && !s->options->forget_gone)
+            rc = error_set(err, COFFER_E_REFUSED,
+                           "%s.%s is not in the database any more. If it was renamed, rename it back; "
+                           "if it was dropped, --gone forgets it",
+                           column->table, column->name);
+        if (rc == COFFER_OK && is) {
+            say(s->env, ROTATE_NOTE, "unseal", "%s.%s is gone from the database, and forgotten",
+                column->table, column->name);
+            gone.columns[gone.column_count++] = ids[i];
+        } else {
+            ids[left++] = ids[i];
+        }
+    }
+    if (rc == COFFER_OK && gone.column_count > 0 && !s->options->plan_only)
+        rc = session_change(s, "column.gone", NULL, change_retire, &gone, err);
+    *n = left;
+    mem_free(gone.columns);
+    return rc;
+}
+
 int
 rotate_unprotect(const struct rotate_env *env, const char *const *columns, size_t count,
                  const struct rotate_options *options, struct coffer_error *err)
@@ -115,9 +167,11 @@ rotate_unprotect(const struct rotate_env *env, const char *const *columns, size_
         !(env->ask != NULL &&
           env->ask(env->arg, "Write these columns back as plaintext that everybody can read?")))
         rc = error_set(err, COFFER_E_CANCELLED, "nothing was changed; answer yes, or give --yes");
-    if (rc == COFFER_OK && !options->plan_only)
+    if (rc == COFFER_OK)
+        rc = forget_gone(&s, ids, &n, err);
+    if (rc == COFFER_OK && n > 0 && !options->plan_only)
         rc = open_record(&s, ROTATION_UNPROTECT, ids, n, &r, err);
-    if (rc == COFFER_OK && !options->plan_only)
+    if (rc == COFFER_OK && n > 0 && !options->plan_only)
         rc = unprotect_columns(&s, &r, err);
     rotation_free(&r);
     mem_free(ids);
