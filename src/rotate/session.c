@@ -18,6 +18,28 @@ connect_database(struct session *s, struct coffer_error *err)
                                      s->env->allow_password, &options, &s->database, err);
 }
 
+/* Whoever can write to the database can drop a working table; what it held is not needed to go on.
+ * Looking first, since making what is there already may need rights that nobody has any more. */
+static int
+working_tables(struct session *s, struct coffer_error *err)
+{
+    static const char *const NAMES[] = {"rotation", "chunk", "client", "quarantine"};
+    char sql[200];
+    size_t i;
+    int rc = COFFER_OK;
+
+    if (!s->database->registered || s->database->restored || s->database->lost)
+        return COFFER_OK;
+    for (i = 0; rc == COFFER_OK && i < sizeof NAMES / sizeof *NAMES; i++) {
+        snprintf(sql, sizeof sql, "SELECT 1 FROM %s LIMIT 0", db_catalog_name(s->database->db, NAMES[i]));
+        rc = db_run(s->database->db, sql, NULL, 0, NULL, err);
+    }
+    if (rc != COFFER_E_DB && rc != COFFER_E_NOTFOUND)
+        return rc;
+    say(s->env, ROTATE_WARN, "plan", "Coffer's working table %s is gone; it is made anew", NAMES[i - 1]);
+    return db_catalog_install(s->database->db, err);
+}
+
 int
 session_open(struct session *s, const struct rotate_env *env, const struct rotate_options *options,
              struct coffer_error *err)
@@ -30,6 +52,8 @@ session_open(struct session *s, const struct rotate_env *env, const struct rotat
     rc = env->store->load(env->store, &s->keyring, err);
     if (rc == COFFER_OK)
         rc = connect_database(s, err);
+    if (rc == COFFER_OK)
+        rc = working_tables(s, err);
     if (rc != COFFER_OK)
         session_close(s);
     return rc;
