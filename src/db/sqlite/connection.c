@@ -21,11 +21,13 @@ sqlite_failed(struct db *db, struct coffer_error *err, const char *doing)
         status = COFFER_E_CANCELLED;
     else if (primary == SQLITE_NOMEM)
         status = COFFER_E_NOMEM;
-    else if (primary == SQLITE_FULL)
+    else if (primary == SQLITE_FULL || primary == SQLITE_IOERR)
         status = COFFER_E_IO;
     sqlite_rollback(db);
     return error_set(err, status, "SQLite, %s: %s (code %d)%s", doing, message, code,
-                     primary == SQLITE_FULL ? "; free some space, nothing was changed" : "");
+                     primary == SQLITE_FULL || code == SQLITE_IOERR_WRITE
+                         ? ". Is the disk full? Nothing is lost: make room, and run the command again"
+                         : "");
 }
 
 int

@@ -195,6 +195,52 @@ static const struct db_ops SQLITE_OPS = {
     .sizes = sizes,
 };
 
+static const char LOOK[] = "SELECT count(*) FROM sqlite_schema";
+
+/* A writer that died has left a journal that has to be rolled back first, which a connection that may
+ * only read cannot do. */
+static void
+roll_back_for_reader(const char *path, int busy_ms)
+{
+    sqlite3 *writer = NULL;
+
+    if (sqlite3_open_v2(path, &writer, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) == SQLITE_OK) {
+        sqlite3_busy_timeout(writer, busy_ms);
+        (void)sqlite3_exec(writer, LOOK, NULL, NULL, NULL); /* the reader's next look says how it went */
+    }
+    sqlite3_close_v2(writer);
+}
+
+static int
+first_look(const struct sqlite_db *sqlite, const char *path, struct coffer_error *err)
+{
+    int got = sqlite3_exec(sqlite->handle, LOOK, NULL, NULL, NULL);
+
+    if (got == SQLITE_READONLY_ROLLBACK || got == SQLITE_READONLY_RECOVERY) {
+        roll_back_for_reader(path, sqlite->busy_ms);
+        got = sqlite3_exec(sqlite->handle, LOOK, NULL, NULL, NULL);
+    }
+    switch (got & 0xff) {
+    case SQLITE_OK:
+        return COFFER_OK;
+    case SQLITE_NOTADB:
+    case SQLITE_CORRUPT:
+        return error_set(err, COFFER_E_DB, "%s is no SQLite database, or is damaged: %s", path,
+                         sqlite3_errmsg(sqlite->handle));
+    case SQLITE_BUSY:
+        return error_set(err, COFFER_E_CONFLICT, "%s is held by another connection: %s; try again", path,
+                         sqlite3_errmsg(sqlite->handle));
+    case SQLITE_READONLY:
+        return error_set(err, COFFER_E_DB,
+                         "%s was being written when a program died, and must be rolled back first, "
+                         "which needs the right to write it: %s",
+                         path, sqlite3_errmsg(sqlite->handle));
+    default:
+        return error_set(err, COFFER_E_DB, "%s cannot be read: %s", path,
+                         sqlite3_errmsg(sqlite->handle));
+    }
+}
+
 int
 db_sqlite_open(const char *path, const struct db_options *options, struct db **out,
                struct coffer_error *err)
@@ -219,10 +265,7 @@ db_sqlite_open(const char *path, const struct db_options *options, struct db **o
         sqlite3_extended_result_codes(sqlite->handle, 1);
         sqlite->busy_ms = (int)(options->busy_ms != 0 ? options->busy_ms : 5000);
         sqlite3_busy_timeout(sqlite->handle, sqlite->busy_ms);
-        if (sqlite3_exec(sqlite->handle, "SELECT count(*) FROM sqlite_schema", NULL, NULL, NULL) !=
-            SQLITE_OK)
-            rc = error_set(err, COFFER_E_DB, "%s is no SQLite database, or is damaged: %s", path,
-                           sqlite3_errmsg(sqlite->handle));
+        rc = first_look(sqlite, path, err);
     }
     if (rc != COFFER_OK) {
         sqlite3_close_v2(sqlite->handle);

@@ -408,7 +408,7 @@ a_full_disk_changes_nothing(void **state)
                  sql_text(file->db, "PRAGMA page_count"));
         sql_text(file->db, sql);
         assert_int_equal(write_of(walk, batch, &err), COFFER_E_IO);
-        assert_non_null(strstr(err.message, "free some space"));
+        assert_non_null(strstr(err.message, "Is the disk full?"));
         assert_string_equal(sql_text(file->other, "SELECT sum(length(v)) FROM t"), before);
         assert_string_equal(sql_text(file->other, "SELECT count(*) FROM t WHERE typeof(v)='text'"),
                             "100");
