@@ -53,10 +53,10 @@ progress_text(uint64_t done, uint64_t total, double rate, double left, size_t wi
     if (!(rate >= 1)) /* not known yet, or standing still */
         speed[0] = remaining[0] = '\0';
     if (total == 0)
-        (void)snprintf(out, out_max, "%s rows%s%s", rows, speed[0] != '\0' ? "  " : "", speed);
+        (void)snprintf(out, out_max, "%s row%s%s%s", rows, done == 1 ? "" : "s", speed[0] != '\0' ? "  " : "", speed);
     else
-        (void)snprintf(out, out_max, "%s%s%s%3u%%  %s rows%s%s%s", cells > 0 ? "[" : "", bar,
-                       cells > 0 ? "] " : "", percent, rows, speed[0] != '\0' ? "  " : "", speed, remaining);
+        (void)snprintf(out, out_max, "%s%s%s%3u%%  %s row%s%s%s%s", cells > 0 ? "[" : "", bar,
+                       cells > 0 ? "] " : "", percent, rows, done == 1 ? "" : "s", speed[0] != '\0' ? "  " : "", speed, remaining);
 }
 
 static void

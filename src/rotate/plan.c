@@ -179,7 +179,7 @@ check_obstacles(struct session *s, const struct db_table *table,
         const struct db_obstacle *o = &found.items[i];
 
         *refused += o->severity == 'r';
-        say(s->env, o->severity == 'i' ? ROTATE_NOTE : ROTATE_WARN, "plan", "%s.%s: %s%s %s %s",
+        say(s->env, o->severity == 'i' ? ROTATE_NOTE : ROTATE_WARN, "plan", "%s.%s: %s%s %s: %s",
             column->table, column->name, o->severity == 'r' ? "must be settled first: " : "",
             o->kind, o->object, o->text);
     }

@@ -111,7 +111,8 @@ drain_and_say(struct session *s, struct rotation *r, const char *step, struct co
 
     if (rc != COFFER_OK)
         return rc;
-    say(s->env, ROTATE_DONE, step, "%" PRIu64 " rows sealed in %u pass%s", result.stats.rows_done,
+    say(s->env, ROTATE_DONE, step, "%" PRIu64 " row%s sealed in %u pass%s", result.stats.rows_done,
+        result.stats.rows_done == 1 ? "" : "s",
         result.passes, result.passes == 1 ? "" : "es");
     if (result.quarantined > 0)
         return error_set(
