@@ -6,6 +6,7 @@
 #include "ledger/guard.h"
 
 #include <string.h>
+#include <unistd.h>
 
 static json_t *
 key_json(const struct keyring *kr, const struct keyring_key *k)
@@ -172,9 +173,14 @@ print_holder(void *arg, const struct guard_holder *holder, struct coffer_error *
     if (cli->json)
         out_json(json_pack("{s:s,s:s,s:s,s:o,s:b}", "kind", holder->kind, "name", holder->name, "text", holder->text, "until",
                            out_time(holder->until_us), "waived", (int)holder->waived));
-    else
-        (void)printf("  %-9s %s%s%s%s\n", holder->kind, holder->text, holder->until_us != 0 ? "; until " : "",
-                     holder->until_us != 0 ? until : "", holder->waived ? " (waived)" : "");
+    else {
+        char line[1200];
+
+        (void)snprintf(line, sizeof line, "%s%s%s%s", holder->text, holder->until_us != 0 ? "; until " : "",
+                       holder->until_us != 0 ? until : "", holder->waived ? " (waived)" : "");
+        (void)printf("  %-9s ", holder->kind);
+        print_wrapped(stdout, line, 12, terminal_width(STDOUT_FILENO));
+    }
     if (!cli->json && holder->name[0] != '\0')
         (void)printf("  %-9s by name: --waive '%s'\n", "", holder->name);
     return COFFER_OK;

@@ -40,9 +40,9 @@ run_init(struct cli *cli, struct coffer_error *err)
         return COFFER_OK;
     }
     if (made)
-        (void)printf("Made %s: 32 random bytes that unlock the keyring.  Keep a copy apart from it.\n",
+        (void)printf("Made %s: 32 random bytes that unlock the keyring.\nKeep a copy apart from it.\n",
                      strchr(settings.kek, ':') + 1);
-    (void)printf("Made keyring %s.  Without it nothing that is sealed can be opened: back it up.\n", settings.keyring);
+    (void)printf("Made keyring %s.\nWithout it nothing that is sealed can be opened: back it up.\n", settings.keyring);
     return COFFER_OK;
 }
 

@@ -5,11 +5,15 @@
 #include "crypto/crypto.h"
 #include "ledger/certificate.h"
 
+#include <unistd.h>
+
 static void
 print_line(void *arg, const char *line)
 {
-    if (!((struct cli *)arg)->json)
-        (void)printf("  %s\n", line);
+    if (((struct cli *)arg)->json)
+        return;
+    (void)fputs("  ", stdout);
+    print_wrapped(stdout, line, 4, terminal_width(STDOUT_FILENO));
 }
 
 static int
