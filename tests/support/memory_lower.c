@@ -20,7 +20,7 @@ of(struct lower *lower)
 static int
 enter(struct memory_lower *m, enum memory_lower_call call)
 {
-    m->calls[call]++;
+    __atomic_fetch_add(&m->calls[call], 1, __ATOMIC_RELAXED); /* reads may be of many threads */
     if (m->fail_at == 0 || --m->fail_at > 0)
         return 0;
     m->fired = true;

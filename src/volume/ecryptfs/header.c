@@ -46,10 +46,10 @@ parse_fixed(struct cursor *c, bool xattr, struct header *out, struct coffer_erro
     out->data_at = xattr ? 0 : (uint64_t)out->extent_len * out->extent_count;
     if (c->bad)
         return volume_fail(err, -EBADMSG, "damaged metadata: cut off within the fixed part");
-    if (!xattr && out->data_at < HEADER_LEN)
+    if (!xattr && (out->data_at < HEADER_LEN || out->data_at > HEADER_LEN_MAX))
         return volume_fail(err, -EBADMSG,
-                           "damaged header: it says that it has %llu bytes (at least %u)",
-                           (unsigned long long)out->data_at, HEADER_LEN);
+                           "damaged header: it says that it has %llu bytes (%u to %u)",
+                           (unsigned long long)out->data_at, HEADER_LEN, HEADER_LEN_MAX);
     /* The extent's number in an IV has 15 digits, and lower offsets end at 2^63. */
     if (out->size > (uint64_t)EXTENTS_MAX * EXTENT_LEN)
         return volume_fail(err, -EBADMSG, "damaged metadata: a size of %llu bytes",

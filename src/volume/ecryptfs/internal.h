@@ -12,8 +12,9 @@
 #include <pthread.h>
 
 #define EXTENT_LEN 4096u
-#define HEADER_LEN 8192u   /* of files that are made here, and the least that is read */
-#define METADATA_LEN 4096u /* of the header, all packets lie in it */
+#define HEADER_LEN 8192u        /* of files that are made here, and the least that is read */
+#define HEADER_LEN_MAX 1048576u /* four times what the largest pages of any machine give */
+#define METADATA_LEN 4096u      /* of the header, all packets lie in it */
 #define SECTOR_LEN 512u
 #define FEKEK_LEN 64u
 #define SALT_LEN 8u

@@ -413,6 +413,12 @@ other_headers_are_read(void **state)
     assert_non_null(strstr(err.message, "4096 bytes"));
     memory_lower_free(moved);
 
+    raw[21] = 0x20; /* 1 times 2 MiB: nobody's, and a write would land far away */
+    put_be64(raw, 0);
+    moved = memory_lower_of(bytes_of(raw, HEADER + EXTENT));
+    assert_int_equal(try_open(volume, moved, &err), -EBADMSG);
+    memory_lower_free(moved);
+
     memcpy(raw, m->bytes, HEADER + EXTENT); /* version 0 has no sizes */
     raw[16] = 0;
     memmove(raw + 20, raw + 26, 100);
