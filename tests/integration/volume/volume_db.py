@@ -78,36 +78,38 @@ def kill_volume():
 DATA = os.path.join(MNT, "data")
 
 
-def postmaster():
-    for path in glob.glob("/proc/[0-9]*/cmdline"):
-        try:
-            line = open(path, "rb").read().split(b"\0")
-        except OSError:
-            continue
-        if DATA.encode() in line and line[0].endswith(b"postgres"):
-            return int(path.split("/")[2])
-    return None
+FAMILY = []  # the server's processes, as last seen
 
 
 def children_of(pid):
-    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
-        return [int(word) for word in file.read().split()]
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+            return [int(word) for word in file.read().split()]
+    except OSError:
+        return []
 
 
 def kill_postgres():
-    pid = postmaster()
-    family = [pid, *children_of(pid)] if pid is not None else []
-    for one in family:
+    family = FAMILY + [child for pid in FAMILY for child in children_of(pid)]
+    for pid in family:
         try:
-            os.kill(one, signal.SIGKILL)
+            os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
-    while any(os.path.exists(f"/proc/{one}") for one in family):
+    while any(os.path.exists(f"/proc/{pid}") for pid in family):
         time.sleep(0.01)
+    FAMILY.clear()
 
 
 def start():
     run(f"{BIN}/pg_ctl", "-D", DATA, "-l", os.path.join(BASE, "run", "pg.log"), "-w", "-t", "120", "start")
+    with open(os.path.join(DATA, "postmaster.pid"), encoding="ascii") as file:
+        FAMILY[:] = [int(file.readline())]
+
+
+def stop():
+    run(f"{BIN}/pg_ctl", "-D", DATA, "-w", "-m", "fast", "stop")
+    FAMILY.clear()
 
 
 def sql(text):
@@ -167,14 +169,14 @@ def postgres(dice):
         confirmed = now
     # A database is made by copying files, and goes by removing them.
     sql("CREATE DATABASE copy TEMPLATE bank STRATEGY file_copy") if int(BIN.split("/")[4]) >= 15 else None
-    run(f"{BIN}/pg_ctl", "-D", DATA, "-w", "-m", "fast", "stop")
+    stop()
     unmount()
     grep = subprocess.run(["grep", "-r", "-l", "-a", SECRET, LOWER], capture_output=True, text=True)
     assert grep.returncode == 1, f"plaintext below the mount: {grep.stdout}"
     mount()
     start()
     assert sql("SELECT count(*) FROM notes WHERE words LIKE 'an-unmistakable%'") == "500"
-    run(f"{BIN}/pg_ctl", "-D", DATA, "-w", "-m", "fast", "stop")
+    stop()
     print("ok   PostgreSQL, remounted; no plaintext below", flush=True)
 
 
