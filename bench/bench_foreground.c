@@ -153,7 +153,9 @@ clean_up(const struct bench *b)
     if (b->app.driver == &foreground_postgres) {
         if (b->app.driver->open(b->app.url, &connection) != 0)
             die("connecting", b->app.driver->error(connection));
-        run(b, connection, "DROP TABLE " FOREGROUND_TABLE "; DROP SCHEMA coffer CASCADE");
+        run(b, connection,
+            "SET client_min_messages = warning; DROP TABLE " FOREGROUND_TABLE
+            "; DROP SCHEMA coffer CASCADE");
         b->app.driver->close(connection);
     }
     snprintf(command, sizeof command, "rm -rf %s", b->folder);
