@@ -21,7 +21,7 @@ import tempfile
 import time
 
 COLUMNS = ["patients.ssn", "patients.born", "patients.email", "patients.notes", "labs.value", "invoices.amount"]
-TABLES = ["patients", "labs", "invoices"]
+TABLES = ["patients", "labs", "invoices"]  # in schema clinic on PostgreSQL
 RESTORED = "coffer_bench_restored"
 
 
@@ -37,6 +37,8 @@ def shell(command):
 
 
 class Sqlite:
+    schema = ""
+
     def __init__(self, folder):
         self.path = f"{folder}/clinic.db"
         self.url = f"sqlite:{self.path}"
@@ -62,6 +64,8 @@ class Sqlite:
 
 
 class Postgres:
+    schema = "clinic."
+
     def __init__(self, url):
         self.url = url
         self.copy = re.sub(r"(://[^/]*/)[^?]*", rf"\g<1>{RESTORED}", url)
@@ -90,7 +94,7 @@ def timed(work):
 
 def check(database):
     for table in TABLES:
-        sql = f"SELECT count(*) FROM {table}"
+        sql = f"SELECT count(*) FROM {database.schema}{table}"
         if database.ask(sql) != database.ask(sql, copy=True):
             sys.exit(f"dump_restore: the copy's {table} has another number of rows")
 
