@@ -12,6 +12,7 @@
 
 #include "base/mem.h"
 #include "rotate/predict.h"
+#include "rotate/recover.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -313,12 +314,31 @@ run_protect(struct session *s, struct keyring_column *columns, size_t count,
     return rc;
 }
 
+/* Killed between the last column's phase and the end of the record, every column is sealed and yet
+ * the protect is open, which nothing else would ever close. */
+static int
+go_on_with_open(struct session *s, size_t *open, struct coffer_error *err)
+{
+    struct rotation r;
+    int rc;
+
+    if (!s->database->registered)
+        return COFFER_OK;
+    rc = rotation_find_open(&s->database->journal, ROTATION_PROTECT, NULL, &r, err);
+    if (rc != COFFER_OK)
+        return rc == COFFER_E_NOTFOUND ? COFFER_OK : rc;
+    *open = r.column_count;
+    rotation_free(&r);
+    return COFFER_OK;
+}
+
 int
 rotate_protect(const struct rotate_env *env, const struct rotate_column *asked, size_t count,
                const struct rotate_options *options, struct coffer_error *err)
 {
     struct keyring_column *columns = mem_array(count + 1, sizeof *columns);
     struct session s;
+    bool finished = false;
     size_t open = 0;
     int rc;
 
@@ -329,7 +349,9 @@ rotate_protect(const struct rotate_env *env, const struct rotate_column *asked, 
         mem_free(columns);
         return rc;
     }
-    if (s.database->restored)
+    if (s.database->restored && !options->plan_only)
+        rc = interrupted_finish(&s, &finished, err);
+    if (rc == COFFER_OK && s.database->restored)
         rc = session_require_registered(&s, err);
     if (rc == COFFER_OK)
         rc = plan_all(&s, asked, count, columns, &open, err);
@@ -337,6 +359,8 @@ rotate_protect(const struct rotate_env *env, const struct rotate_column *asked, 
         rc = predict(&s, columns, count, err);
     if (rc == COFFER_OK && open > 0)
         say_grants(&s);
+    if (rc == COFFER_OK && open == 0)
+        rc = go_on_with_open(&s, &open, err);
     if (rc == COFFER_OK && open == 0 && options->scrub && !options->plan_only)
         rc = scrub_sealed(&s, columns, count, err);
     if (rc == COFFER_OK && options->plan_only)

@@ -21,9 +21,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* A run that died between the keyring's acceptance of a new incarnation and the database's: no
- * restore. */
-static int
+int
 interrupted_finish(struct session *s, bool *finished, struct coffer_error *err)
 {
     const struct keyring_database *record = keyring_database(s->keyring, &s->database->id);

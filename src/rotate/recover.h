@@ -32,4 +32,9 @@ COFFER_MUST_CHECK int survey_owners(struct session *s, struct survey *survey,
                                     struct coffer_error *err);
 void survey_free(struct survey *survey);
 
+/* A run that died between the keyring's acceptance of a new incarnation and the database's: no
+ * restore.  `*finished`: it was that, and the database has it now. */
+COFFER_MUST_CHECK int interrupted_finish(struct session *s, bool *finished,
+                                         struct coffer_error *err);
+
 #endif

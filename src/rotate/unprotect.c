@@ -85,10 +85,11 @@ unprotect_columns(struct session *s, struct rotation *r, struct coffer_error *er
         rc = fence_tables(s, r->columns, r->column_count, false, 0, err);
     if (rc == COFFER_OK)
         rc = drop_companions(s, r, err);
-    if (rc == COFFER_OK)
-        rc = session_change(s, "column.retire", NULL, change_retire, r, err);
+    /* The record first: retired columns have no name by which the command could be run again. */
     if (rc == COFFER_OK)
         rc = rotation_enter(s, r, STEP_DONE, err);
+    if (rc == COFFER_OK)
+        rc = session_change(s, "column.retire", NULL, change_retire, r, err);
     if (rc == COFFER_OK) /* a copy from before is told from the database as it is now */
         rc = incarnation_renew(s, r->id, err);
     return rc;
