@@ -153,30 +153,33 @@ work(void *arg)
 int
 device_start(struct volume_fs *fs, unsigned threads)
 {
+    struct device *device = &fs->device;
     pthread_attr_t attr;
-    pthread_t thread;
-    unsigned made = 0;
     int rc = 0;
 
+    device->threads = mem_array(threads, sizeof *device->threads);
+    if (device->threads == NULL)
+        return -ENOMEM;
     pthread_attr_init(&attr);
-    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
     pthread_attr_setstacksize(&attr, 512 * 1024);
-    atomic_store(&fs->device.running, (int)threads);
-    for (; made < threads && rc == 0; made += rc == 0)
-        rc = pthread_create(&thread, &attr, work, fs);
+    atomic_store(&device->running, (int)threads);
+    for (; device->thread_count < threads && rc == 0; device->thread_count += rc == 0)
+        rc = pthread_create(&device->threads[device->thread_count], &attr, work, fs);
     pthread_attr_destroy(&attr);
-    if (made == threads)
-        return 0;
     /* Fewer threads serve as well; none do not. */
-    atomic_fetch_sub(&fs->device.running, (int)(threads - made));
-    return made > 0 ? 0 : -rc;
+    atomic_fetch_sub(&device->running, (int)(threads - device->thread_count));
+    if (device->thread_count == 0)
+        device_wait(fs); /* frees what there is */
+    return rc == 0 || device->thread_count > 0 ? 0 : -rc;
 }
 
+/* Joined, not just counted: the last one still uses `fs` after it has said that it ends. */
 void
 device_wait(struct volume_fs *fs)
 {
-    uint64_t one;
-
-    while (atomic_load(&fs->device.running) > 0)
-        (void)!read(fs->device.ended, &one, sizeof one);
+    for (unsigned i = 0; i < fs->device.thread_count; i++)
+        pthread_join(fs->device.threads[i], NULL);
+    mem_free(fs->device.threads);
+    fs->device.threads = NULL;
+    fs->device.thread_count = 0;
 }

@@ -45,7 +45,9 @@ struct device {
     uint64_t offered;            /* the flags that the kernel offers with it */
     atomic_uint_fast64_t agreed; /* what was added to libfuse's answer */
     atomic_int running;          /* workers */
-    int ended;                   /* an eventfd: the last worker is gone */
+    int ended;                   /* an eventfd: the last worker ends */
+    pthread_t *threads;
+    unsigned thread_count;
 };
 
 struct volume_fs {
