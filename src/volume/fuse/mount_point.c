@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mount.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -125,18 +126,20 @@ is_empty(const char *path)
     return empty;
 }
 
-/* A mount whose process is gone leaves a mount point on which nothing works: take it away. */
+/* A mount whose process is gone leaves a mount point on which nothing works: take it away, and those below it.  Attributes may come
+ * from the kernel's cache even then; the room that is left is always asked for. */
 static void
-clear_dead(const char *path, struct coffer_error *err)
+clear_dead(const char *path)
 {
     struct mount_info info;
-    struct stat st;
+    struct statfs fs;
+    bool ours = true;
 
-    if (stat(path, &st) == 0 || errno != ENOTCONN)
-        return;
-    if (mount_info_find(path, false, &info, NULL) == COFFER_OK)
-        (void)mount_point_detach(path, true);
-    mount_info_wipe(&info);
+    while (ours && statfs(path, &fs) != 0 && (errno == ENOTCONN || errno == ECONNABORTED)) {
+        ours = mount_info_find(path, false, &info, NULL) == COFFER_OK &&
+               mount_point_detach(path, true) == 0;
+        mount_info_wipe(&info);
+    }
 }
 
 int
@@ -146,7 +149,7 @@ mount_point_check(const struct volume_mount_options *options, struct coffer_erro
     size_t len = strlen(options->lower);
     struct stat st;
 
-    clear_dead(path, err);
+    clear_dead(path);
     if (stat(path, &st) != 0)
         return error_set(err, errno == ENOENT ? COFFER_E_NOTFOUND : COFFER_E_IO, "%s: %s", path,
                          errno == ENOENT ? "no such folder: make it first" : strerror(errno));

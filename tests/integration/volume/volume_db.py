@@ -48,6 +48,11 @@ def mount():
         shutil.rmtree(BASE)
         sys.exit(77)
     assert done.returncode == 0, done.stderr
+    assert mounts() == 1, "a dead mount is still there"
+
+
+def mounts():
+    return sum(line.split()[4] == MNT for line in open("/proc/self/mountinfo", encoding="utf-8"))
 
 
 def unmount():
@@ -252,8 +257,9 @@ def main():
         raise
     finally:
         kill_postgres()
-        if any(line.split()[4] == MNT for line in open("/proc/self/mountinfo")):
+        if mounts() > 0:
             subprocess.run([MOUNT, "--unmount", MNT], capture_output=True)
+        if mounts() > 0:
             subprocess.run(["umount", "-l", MNT] if ROOT else ["fusermount3", "-u", "-z", MNT], capture_output=True)
         shutil.rmtree(BASE, ignore_errors=True)
 

@@ -122,8 +122,12 @@ class Volume:
         shutil.rmtree(self.base, ignore_errors=True)
 
 
+def mounts_at(path):
+    return sum(line.split()[4] == path for line in open("/proc/self/mountinfo"))
+
+
 def is_mounted(path):
-    return any(line.split()[4] == path for line in open("/proc/self/mountinfo"))
+    return mounts_at(path) > 0
 
 
 def raises(code, function, *args, **kwargs):
@@ -850,7 +854,8 @@ def what_was_synced_survives_kill_9(v):
     raises(errno.ENOTCONN, os.stat, v.path("f"))
     with contextlib.suppress(OSError):
         os.close(fd)
-    v.mount()  # takes the dead mount away by itself
+    v.mount()
+    assert mounts_at(v.mnt) == 1  # the dead one was taken away
     data = get(v.path("f"))
     assert len(data) == 50 * 4096 and all(data[i * 4096] == i for i in range(50))
     assert subprocess.run([MOUNT, "--crashed", v.lower], capture_output=True, text=True).stdout == "0\n"
@@ -858,7 +863,9 @@ def what_was_synced_survives_kill_9(v):
     with open(os.path.join(v.lower, ".coffer.mounted"), "w") as mark:  # as after a reboot
         mark.write("00000000-0000-0000-0000-000000000000")
     assert subprocess.run([MOUNT, "--crashed", v.lower], capture_output=True, text=True).stdout == "1\n"
+    os.stat(v.mnt)  # from the kernel's cache, although nobody serves it
     v.mount()
+    assert mounts_at(v.mnt) == 1
     v.unmount()
     assert subprocess.run([MOUNT, "--crashed", v.lower], capture_output=True, text=True).stdout == "0\n"
     assert not os.path.exists(os.path.join(v.lower, ".coffer.mounted"))
