@@ -65,7 +65,7 @@ walk_pass(struct session *s, struct rotation *rotation, const char *step, struct
     size_t i;
     int rc;
 
-    session_owner(s, worker.owner);
+    snprintf(worker.owner, sizeof worker.owner, "%s", session_owner(s));
     rc = session_codec(s, &worker.codec, err);
     if (rc != COFFER_OK)
         return rc;

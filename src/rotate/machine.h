@@ -15,6 +15,7 @@ struct session {
     struct keyring *keyring; /* the newest we know */
     struct host_database *database;
     struct codec *codec; /* over `keyring`; made when asked for */
+    char owner[64];      /* of chunks: the same after a lost connection, so that ours need no lease to run out */
     struct constraint_name {
         struct uuid column;
         char name[DB_NAME_MAX];
@@ -36,7 +37,8 @@ COFFER_MUST_CHECK int session_codec(struct session *s, struct codec **out,
                                     struct coffer_error *err);
 /* REFUSED unless registered and not restored. */
 COFFER_MUST_CHECK int session_require_registered(struct session *s, struct coffer_error *err);
-void session_owner(struct session *s, char out[64]);
+/* Who this session is to other workers: "host:pid:random". */
+const char *session_owner(struct session *s);
 /* Who is in a transaction that may hold what we wait for, in words; "another transaction" if nothing is known. */
 void session_blame(struct session *s, char *out, size_t max);
 /* Connections of others: 0 if nobody else, or unknown on this engine. */

@@ -161,15 +161,18 @@ session_require_registered(struct session *s, struct coffer_error *err)
     return COFFER_OK;
 }
 
-void
-session_owner(struct session *s, char out[64])
+const char *
+session_owner(struct session *s)
 {
     char host[40] = "host";
     uint32_t random = 0;
 
+    if (s->owner[0] != '\0')
+        return s->owner;
     gethostname(host, sizeof host - 1);
     (void)!s->env->os->random(s->env->os, &random, sizeof random, NULL);
-    snprintf(out, 64, "%.30s:%ld:%08x", host, (long)getpid(), random);
+    snprintf(s->owner, sizeof s->owner, "%.30s:%ld:%08x", host, (long)getpid(), random);
+    return s->owner;
 }
 
 void

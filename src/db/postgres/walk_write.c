@@ -486,8 +486,12 @@ run_write(struct pg_walk *walk, struct db_batch *batch, const struct db_guard *g
     (void)pg_params_text(&settings, timeout);
     (void)pg_params_text(&settings, rotation_id != NULL ? rotation_id : "");
     all[count++] = (struct pg_statement){"BEGIN ISOLATION LEVEL READ COMMITTED", NULL, NULL};
+    /* A worker that is frozen before its COMMIT would keep its rows, and every transition, waiting:
+     * the server ends such a session well before the lease of its chunk runs out. */
     all[count++] = (struct pg_statement){"SELECT pg_catalog.set_config('lock_timeout', $1, true), "
                                          "pg_catalog.set_config('row_security', 'off', true),"
+                                         " pg_catalog.set_config("
+                                         "'idle_in_transaction_session_timeout', '10s', true),"
                                          " pg_catalog.set_config('coffer.rotation', $2, true)",
                                          &settings, NULL};
     if (guard != NULL && guard->sql != NULL) {
