@@ -270,7 +270,8 @@ verify(struct scrub *scrub, struct coffer_error *err)
         say(scrub->s->env, ROTATE_WARN, "clean",
             "the tables and their indexes were rewritten (VACUUM FULL), but this role cannot read "
             "the server's files to search "
-            "them: plaintext stays at \"%s\". A role with pg_read_server_files can: run coffer "
+            "them: plaintext stays at \"%s\". A role with pg_read_server_files and EXECUTE on "
+            "pg_read_binary_file(text, bigint, bigint, boolean) can: run coffer "
             "protect --scrub again as such. WAL, "
             "archives, standbys, backups and server logs nobody can search from here",
             plaintext_level_name(2));

@@ -39,6 +39,8 @@ class Proxy:
 
     def serve(self, client):
         server = socket.create_connection(self.server)
+        for end in (client, server):
+            end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             Connection(self, client, server).run()
         except OSError:
