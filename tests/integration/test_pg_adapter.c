@@ -253,7 +253,8 @@ people(struct fixture *f, const char *definition, const char *rows, int phase)
     run(f->db, sql);
     table = open_table(f->db, "public.people");
     OK(db_phase_apply(f->db, table, &SSN, COFFER_OFF, phase, &err));
-    return table;
+    db_table_free(table); /* it has another column now */
+    return open_table(f->db, "public.people");
 }
 
 /* Read what needs sealing and fill in envelopes under NEW_KEY. */
@@ -391,6 +392,30 @@ a_guard_without_a_row_and_a_rehearsal_write_nothing(void **state)
     assert_int_equal(batch->rows[0].outcome, DB_ROW_MOVED);
     OK(db_walk_write(walk, batch, &rehearsal, 0, "r", &err));
     assert_int_equal(batch->rows[0].outcome, DB_ROW_DONE);
+    assert_int_equal(number(f->db, "SELECT count(*) FROM people WHERE ssn_sealed IS NOT NULL"), 0);
+    db_batch_free(batch);
+    db_walk_close(walk);
+    db_table_free(table);
+}
+
+/* The fence refuses what a late worker writes; that it is late is what it must be told, not that the rows are busy. */
+static void
+a_late_worker_at_the_fence_is_told_that_it_is_late(void **state)
+{
+    static const uint32_t refused[] = {NEW_KEY};
+    struct fixture *f = *state;
+    struct db_table *table = people(f, "id int PRIMARY KEY, ssn text", "(1, 'A')", COFFER_SHADOW);
+    struct db_fence fence = {.cell = SSN, .refused = refused, .refused_count = 1};
+    struct db_guard late = {.sql = "SELECT 1 WHERE false"}, in_time = {.sql = "SELECT 1"};
+    struct db_want want;
+    struct db_walk *walk = open_walk(f->db, table, &want, DB_GOAL_SEAL_BESIDE);
+    struct db_batch *batch;
+    uint8_t sealed[64];
+
+    OK(db_fence_set(f->second, table, &fence, 1, &err));
+    read_and_seal(walk, sealed, &batch);
+    assert_int_equal(db_walk_write(walk, batch, &late, 0, "r", &err), COFFER_E_CANCELLED);
+    assert_int_equal(db_walk_write(walk, batch, &in_time, 0, "r", &err), COFFER_E_CONFLICT);
     assert_int_equal(number(f->db, "SELECT count(*) FROM people WHERE ssn_sealed IS NOT NULL"), 0);
     db_batch_free(batch);
     db_walk_close(walk);
@@ -948,6 +973,7 @@ main(void)
         T(a_trigger_that_rewrites_is_named_and_nothing_is_written),
         T(a_locked_row_is_skipped_and_the_rest_is_written),
         T(a_guard_without_a_row_and_a_rehearsal_write_nothing),
+        T(a_late_worker_at_the_fence_is_told_that_it_is_late),
         T(the_shadow_trigger_drops_an_outdated_envelope),
         T(the_fence_refuses_old_keys_and_plaintext),
         T(the_constraint_is_dropped_when_a_row_violates_it),

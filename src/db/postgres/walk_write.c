@@ -448,6 +448,13 @@ outcomes(struct db_batch *batch, const PGresult *result, bool *same)
 }
 
 static int
+passed_by(struct coffer_error *err)
+{
+    return error_set(err, COFFER_E_CANCELLED,
+                     "the rotation was paused or moved on: nothing was written");
+}
+
+static int
 finish(struct pg_walk *walk, struct db_batch *batch, const struct db_guard *guard,
        const PGresult *guarded, const PGresult *updated, struct coffer_error *err)
 {
@@ -456,8 +463,7 @@ finish(struct pg_walk *walk, struct db_batch *batch, const struct db_guard *guar
 
     if (guard != NULL && guard->sql != NULL && PQntuples(guarded) == 0) {
         pg_rollback(walk->walk.db);
-        return error_set(err, COFFER_E_CANCELLED,
-                         "the rotation was paused or moved on: nothing was written");
+        return passed_by(err);
     }
     outcomes(batch, updated, &same);
     if (!same)
@@ -466,6 +472,23 @@ finish(struct pg_walk *walk, struct db_batch *batch, const struct db_guard *guar
         rc = pg_exec(pg_of_walk(walk), "ROLLBACK", NULL, NULL, err);
     else
         rc = pg_commit(walk->walk.db, err);
+    return rc;
+}
+
+/* All statements are sent at once, so that what a late worker writes may be refused before anybody
+ * looks at its guard: by the fence, say, which would look like a busy row for ever. */
+static int
+why_failed(struct pg_walk *walk, const struct db_guard *guard, struct pg_params *params, int rc,
+           struct coffer_error *err)
+{
+    PGresult *result = NULL;
+
+    if (guard == NULL || guard->sql == NULL || rc == COFFER_E_LOST)
+        return rc;
+    if (pg_exec(pg_of_walk(walk), guard->sql, params, &result, NULL) == COFFER_OK &&
+        PQntuples(result) == 0)
+        rc = passed_by(err);
+    PQclear(result);
     return rc;
 }
 
@@ -505,8 +528,11 @@ run_write(struct pg_walk *walk, struct db_batch *batch, const struct db_guard *g
     rc = pg_params_finish(&settings, err);
     if (rc == COFFER_OK)
         rc = pg_params_finish(&guard_params, err);
-    if (rc == COFFER_OK)
+    if (rc == COFFER_OK) {
         rc = pg_pipeline(pg_of_walk(walk), all, count, err);
+        if (rc != COFFER_OK)
+            rc = why_failed(walk, guard, &guard_params, rc, err);
+    }
     if (rc == COFFER_OK) {
         rc = finish(walk, batch, guard, all[guard_at].result, all[update_at].result, err);
         for (i = 0; i < count; i++)
