@@ -215,10 +215,10 @@ enum db_outcome {
     DB_ROW_MOVED = 2 /* locked, changed or gone: take it again later */
 };
 struct db_row {
-    struct coffer_value key[DB_KEY_MAX];   /* the walk key */
-    struct coffer_value place[DB_KEY_MAX]; /* the declared primary key, for row binding (place_count
-                                              of the batch) */
-    struct db_cell *cells;                 /* one for each want */
+    struct coffer_value *key;   /* the walk key */
+    struct coffer_value *place; /* the declared primary key, for row binding: the walk key, or NULL
+                                   (place_count of the batch) */
+    struct db_cell *cells;      /* one for each want */
     enum db_outcome outcome;
 };
 struct db_batch {
@@ -227,6 +227,8 @@ struct db_batch {
     size_t key_count, place_count, cell_count;
     bool end; /* no row after these within the range */
     struct buf storage;
+    struct coffer_value *keys; /* of all rows */
+    struct db_cell *cells;
 };
 void db_batch_free(struct db_batch *batch);
 

@@ -16,6 +16,11 @@ void value_store(struct buf *storage,
                  struct coffer_value *value); /* copies what `value` borrows into `storage` */
 bool value_borrows(const struct coffer_value *value);
 
+/* A batch with room for `room` rows, each with its keys and cells; `count` is 0.  `key_is_place`: the
+ * walk key is the table's primary key. */
+COFFER_MUST_CHECK int batch_new(size_t key_count, bool key_is_place, size_t cell_count, size_t room,
+                                struct db_batch **out, struct coffer_error *err);
+
 COFFER_MUST_CHECK int result_new(size_t columns, struct db_result **out, struct coffer_error *err);
 /* Append a row of values, copying what they borrow. */
 COFFER_MUST_CHECK int result_add(struct db_result *result, const struct coffer_value *cells,

@@ -119,15 +119,43 @@ db_result_free(struct db_result *result)
     mem_free(result);
 }
 
+int
+batch_new(size_t key_count, bool key_is_place, size_t cell_count, size_t room,
+          struct db_batch **out, struct coffer_error *err)
+{
+    struct db_batch *batch = mem_alloc(sizeof *batch);
+    size_t i;
+
+    *out = NULL;
+    if (batch == NULL)
+        return error_nomem(err);
+    buf_init(&batch->storage, DB_STORAGE_MAX);
+    batch->key_count = key_count;
+    batch->place_count = key_is_place ? key_count : 0;
+    batch->cell_count = cell_count;
+    batch->rows = mem_array(room, sizeof *batch->rows);
+    batch->keys = mem_array(room, key_count * sizeof *batch->keys);
+    batch->cells = mem_array(room, cell_count * sizeof *batch->cells);
+    if (batch->rows == NULL || batch->keys == NULL || batch->cells == NULL) {
+        db_batch_free(batch);
+        return error_nomem(err);
+    }
+    for (i = 0; i < room; i++) {
+        batch->rows[i].key = batch->keys + i * key_count;
+        batch->rows[i].place = key_is_place ? batch->rows[i].key : NULL;
+        batch->rows[i].cells = batch->cells + i * cell_count;
+    }
+    *out = batch;
+    return COFFER_OK;
+}
+
 void
 db_batch_free(struct db_batch *batch)
 {
-    size_t i;
-
     if (batch == NULL)
         return;
-    for (i = 0; i < batch->count; i++)
-        mem_free(batch->rows[i].cells);
+    mem_free(batch->cells);
+    mem_free(batch->keys);
     mem_free(batch->rows);
     buf_wipe(&batch->storage);
     mem_free(batch);

@@ -22,11 +22,11 @@ struct work {
     struct coffer_place place;
     struct db_cell *cell;
     const struct rotate_options *options;
-    struct buf *storage; /* of the row */
-    struct buf decoded, opened, again;
-    bool has_plain, has_sealed; /* what is stored, once it is known */
-    bool agree;                 /* both are there and equal */
-    uint32_t key_id;            /* of the envelope */
+    struct buf *storage;               /* of the row */
+    struct buf decoded, opened, again; /* kept from row to row, wiped at the end */
+    bool has_plain, has_sealed;        /* what is stored, once it is known */
+    bool agree;                        /* both are there and equal */
+    uint32_t key_id;                   /* of the envelope */
     struct coffer_value truth;
     size_t sealed_at, sealed_len; /* in storage */
     size_t plain_at;
@@ -332,14 +332,6 @@ cell_point(struct db_cell *cell, const struct spot *spot, const struct buf *stor
 }
 
 static void
-work_init(struct work *w)
-{
-    buf_init(&w->decoded, FIELD_VALUE_MAX);
-    buf_init(&w->opened, 2u * FIELD_VALUE_MAX);
-    buf_init(&w->again, 2u * FIELD_VALUE_MAX);
-}
-
-static void
 work_next(struct work *w, const struct walk_column *column, struct db_cell *cell)
 {
     buf_clear(&w->decoded);
@@ -369,41 +361,75 @@ check_place(const struct keyring_column *column, size_t place_count, struct coff
         column->table, column->name, column->part_count, place_count);
 }
 
+struct cells {
+    struct work work;
+    const struct walk_column *columns;
+    size_t count;
+    struct spot *spots; /* one a column */
+};
+
 int
-cells_transform(struct codec *codec, const struct walk_column *columns, size_t count,
-                struct db_row *row, size_t place_count, const struct rotate_options *options,
-                struct buf *storage, walk_quarantine quarantine, void *arg,
-                struct coffer_error *err)
+cells_new(struct codec *codec, const struct walk_column *columns, size_t count,
+          const struct rotate_options *options, struct cells **out, struct coffer_error *err)
 {
-    struct work w = {.codec = codec, .options = options, .storage = storage};
-    struct spot *spots;
+    struct cells *cells = mem_alloc(sizeof *cells);
+
+    *out = NULL;
+    if (cells == NULL)
+        return error_nomem(err);
+    cells->work.codec = codec;
+    cells->work.options = options;
+    buf_init(&cells->work.decoded, FIELD_VALUE_MAX);
+    buf_init(&cells->work.opened, 2u * FIELD_VALUE_MAX);
+    buf_init(&cells->work.again, 2u * FIELD_VALUE_MAX);
+    cells->columns = columns;
+    cells->count = count;
+    cells->spots = mem_array(count, sizeof *cells->spots);
+    if (cells->spots == NULL) {
+        cells_free(cells);
+        return error_nomem(err);
+    }
+    *out = cells;
+    return COFFER_OK;
+}
+
+void
+cells_free(struct cells *cells)
+{
+    if (cells == NULL)
+        return;
+    buf_wipe(&cells->work.decoded);
+    buf_wipe(&cells->work.opened);
+    buf_wipe(&cells->work.again);
+    mem_free(cells->spots);
+    mem_free(cells);
+}
+
+int
+cells_transform(struct cells *cells, struct db_row *row, size_t place_count, struct buf *storage,
+                walk_quarantine quarantine, void *arg, struct coffer_error *err)
+{
+    struct work *w = &cells->work;
     int rc = COFFER_OK;
 
-    spots = mem_array(count, sizeof *spots);
-    if (spots == NULL)
-        return error_nomem(err);
-    work_init(&w);
-    for (size_t i = 0; rc == COFFER_OK && i < count; i++) {
-        const struct keyring_column *column = columns[i].column;
+    w->storage = storage;
+    for (size_t i = 0; rc == COFFER_OK && i < cells->count; i++) {
+        const struct walk_column *column = &cells->columns[i];
 
-        rc = check_place(column, place_count, err);
+        rc = check_place(column->column, place_count, err);
         if (rc != COFFER_OK)
             break;
-        w.place.parts = row->place;
-        w.place.count = column->binding == COFFER_BIND_ROW ? place_count : 0;
-        work_next(&w, &columns[i], &row->cells[i]);
-        rc = cell_work(&w, err);
-        spots[i] = (struct spot){w.sealed_at, w.sealed_len, w.plain_at};
-        if (rc == COFFER_OK && w.reason[0] != '\0') {
+        w->place.parts = row->place;
+        w->place.count = column->column->binding == COFFER_BIND_ROW ? place_count : 0;
+        work_next(w, column, &row->cells[i]);
+        rc = cell_work(w, err);
+        cells->spots[i] = (struct spot){w->sealed_at, w->sealed_len, w->plain_at};
+        if (rc == COFFER_OK && w->reason[0] != '\0') {
             row->cells[i].set_plain = row->cells[i].set_sealed = false;
-            rc = quarantine(arg, &columns[i], row, place_count, w.reason, err);
+            rc = quarantine(arg, column, row, place_count, w->reason, err);
         }
     }
-    for (size_t i = 0; rc == COFFER_OK && i < count; i++)
-        cell_point(&row->cells[i], &spots[i], storage);
-    buf_wipe(&w.decoded);
-    buf_wipe(&w.opened);
-    buf_wipe(&w.again);
-    mem_free(spots);
+    for (size_t i = 0; rc == COFFER_OK && i < cells->count; i++)
+        cell_point(&row->cells[i], &cells->spots[i], storage);
     return rc;
 }

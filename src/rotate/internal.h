@@ -70,13 +70,17 @@ struct worker {
  * (paused, aborted, moved on): the caller reads the record again.  Everything already written is right; calling again goes on. */
 COFFER_MUST_CHECK int worker_walk(struct worker *worker, const struct walk_table *table, struct walk_stats *stats,
                                   struct coffer_error *err);
-/* Work out what to write for one row that was read: the heart of every walk.  Pure but for the codec.  Cells that cannot be moved
- * are left alone and reported through `quarantine` (reason).  New values borrow from `storage`, which is appended to and may move:
- * give each row one of its own. */
+/* Works out what to write for one row that was read: the heart of every walk.  Pure but for the codec; borrows all that it is given.
+ * For one thread at a time. */
+struct cells;
+COFFER_MUST_CHECK int cells_new(struct codec *codec, const struct walk_column *columns, size_t count,
+                                const struct rotate_options *options, struct cells **out, struct coffer_error *err);
+void cells_free(struct cells *cells); /* wipes; accepts NULL */
+/* Cells that cannot be moved are left alone and reported through `quarantine` (reason).  New values borrow from `storage`, which is
+ * appended to and may move: give each row one of its own. */
 typedef int (*walk_quarantine)(void *arg, const struct walk_column *column, const struct db_row *row, size_t place_count,
                                const char *reason, struct coffer_error *err);
-COFFER_MUST_CHECK int cells_transform(struct codec *codec, const struct walk_column *columns, size_t count, struct db_row *row,
-                                      size_t place_count, const struct rotate_options *options, struct buf *storage,
+COFFER_MUST_CHECK int cells_transform(struct cells *cells, struct db_row *row, size_t place_count, struct buf *storage,
                                       walk_quarantine quarantine, void *arg, struct coffer_error *err);
 
 /* ---- quarantine: journal table "quarantine", key = column id / hash of the place ---- */

@@ -298,6 +298,7 @@ rehearse_table(struct session *s, const struct db_table *table, const struct wal
     struct db_walk *walk = NULL;
     struct db_batch *batch = NULL;
     struct codec *codec = NULL;
+    struct cells *cells = NULL;
     struct buf storage;
     size_t i;
     int rc = session_codec(s, &codec, err);
@@ -311,11 +312,14 @@ rehearse_table(struct session *s, const struct db_table *table, const struct wal
         rc = db_walk_open(s->database->db, table, wants, count, &walk, err);
     if (rc == COFFER_OK)
         rc = db_walk_read(walk, NULL, NULL, 1, &batch, err);
+    if (rc == COFFER_OK)
+        rc = cells_new(codec, columns, count, s->options, &cells, err);
     if (rc == COFFER_OK && batch->count == 1)
-        rc = cells_transform(codec, columns, count, &batch->rows[0], batch->place_count, s->options,
-                             &storage, refuse_quarantine, NULL, err);
+        rc = cells_transform(cells, &batch->rows[0], batch->place_count, &storage,
+                             refuse_quarantine, NULL, err);
     if (rc == COFFER_OK && batch->count == 1)
         rc = db_walk_write(walk, batch, &guard, 0, "rehearsal", err);
+    cells_free(cells);
     db_batch_free(batch);
     db_walk_close(walk);
     buf_wipe(&storage);

@@ -12,7 +12,7 @@ struct sampler {
     struct walk_column column;
     sample_fn fn;
     void *arg;
-    struct codec *codec;
+    struct cells *cells;
     struct db_walk *walk;
     struct buf storage;
 };
@@ -28,7 +28,6 @@ static int
 take_rows(struct sampler *p, const struct coffer_value *after, size_t rows, bool *more,
           struct coffer_error *err)
 {
-    static const struct rotate_options NO_OPTIONS;
     struct db_batch *batch = NULL;
     size_t i;
     int rc = db_walk_read(p->walk, after, NULL, rows, &batch, err);
@@ -37,8 +36,8 @@ take_rows(struct sampler *p, const struct coffer_value *after, size_t rows, bool
         struct db_cell *cell = &batch->rows[i].cells[0];
 
         buf_clear(&p->storage);
-        rc = cells_transform(p->codec, &p->column, 1, &batch->rows[i], batch->place_count,
-                             &NO_OPTIONS, &p->storage, no_quarantine, NULL, err);
+        rc = cells_transform(p->cells, &batch->rows[i], batch->place_count, &p->storage,
+                             no_quarantine, NULL, err);
         if (rc == COFFER_E_REFUSED) { /* bound to a primary key of another shape than the table's */
             *more = false;
             rc = COFFER_OK;
@@ -76,7 +75,9 @@ int
 sample_column(struct session *s, const struct keyring_column *column, size_t places, size_t rows,
               sample_fn fn, void *arg, struct coffer_error *err)
 {
+    static const struct rotate_options NO_OPTIONS;
     struct sampler p = {.s = s, .column.column = column, .fn = fn, .arg = arg};
+    struct codec *codec = NULL;
     struct db_table *table = NULL;
     int rc = db_table_open(s->database->db, column->table, &table, err);
 
@@ -90,12 +91,15 @@ sample_column(struct session *s, const struct keyring_column *column, size_t pla
     buf_init(&p.storage, 256u << 20);
     if (p.column.want.cell.sealed == NULL ||
         db_table_column(table, p.column.want.cell.sealed) != NULL) {
-        rc = session_codec(s, &p.codec, err);
+        rc = session_codec(s, &codec, err);
+        if (rc == COFFER_OK)
+            rc = cells_new(codec, &p.column, 1, &NO_OPTIONS, &p.cells, err);
         if (rc == COFFER_OK)
             rc = db_walk_open(s->database->db, table, &p.column.want, 1, &p.walk, err);
         if (rc == COFFER_OK)
             rc = take_places(&p, places, rows, err);
         db_walk_close(p.walk);
+        cells_free(p.cells);
     }
     buf_wipe(&p.storage);
     db_table_free(table);

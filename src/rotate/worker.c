@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The worker: chunk by chunk, reads rows, opens and seals them in memory, and writes them back if
- * they are still as read.
+/* The worker: chunk by chunk, reads rows, opens and seals them in memory (stage.c), and writes them
+ * back if they are still as read.
  *
  * A batch is one short transaction that begins with the guard: the rotation's row at the epoch
  * under which this worker started. A transition changes that row, so it waits for batches under way
@@ -10,6 +10,7 @@
  */
 #include "base/mem.h"
 #include "rotate/chunk.h"
+#include "rotate/stage.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -18,11 +19,10 @@
 #define CHUNK_ROWS_MIN 10000
 #define CHUNK_ROWS_MAX 50000
 #define BATCH_ROWS_START 200
-#define BATCH_ROWS_MAX 8000
+#define BATCH_ROWS_MAX 4000
 #define SQLITE_ROWS_LEAST 64
 #define SYNC_MS_MAX 100        /* what takes longer is no sync */
 #define BATCH_BYTES (4u << 20) /* of stored values: keeps memory flat when rows are large */
-#define ROW_STORAGE_MAX (256u << 20)
 #define RENEW_MS (CHUNK_LEASE_MS / 3)
 #define RETRIES 3
 #define ALONE_PASS 3
@@ -40,9 +40,7 @@ struct walker {
     struct db_guard guard;
     struct coffer_value guard_params[2];
     char guard_sql[200];
-    struct buf
-        *storage; /* one a row of a batch: new values borrow from it until the batch is written */
-    size_t storage_count;
+    struct stages *stages;
     double target_ms; /* of one write */
     size_t batch_rows, batch_max, rows_least;
     size_t bytes_per_row;
@@ -129,64 +127,38 @@ walker_open(struct walker *w, struct coffer_error *err)
                       worker->env->os, &w->throttle, err);
     if (rc == COFFER_OK)
         throttle_follow(w->throttle, worker->rotation->id);
+    /* At full speed the second core seals; under a throttle it is the application's. */
+    if (rc == COFFER_OK)
+        rc = stages_new(worker->codec, w->table, worker->options,
+                        worker->options->throttle.duty >= 1, &w->stages, err);
     return rc;
 }
 
 static void
 walker_close(struct walker *w)
 {
+    stages_free(w->stages);
     throttle_free(w->throttle);
     db_walk_close(w->walk);
     mem_free(w->wants);
     chunk_wipe(&w->chunk);
-    for (size_t i = 0; i < w->storage_count; i++)
-        buf_wipe(&w->storage[i]);
-    mem_free(w->storage);
-}
-
-static int
-storage_for(struct walker *w, size_t rows, struct coffer_error *err)
-{
-    struct buf *grown;
-
-    if (rows <= w->storage_count)
-        return COFFER_OK;
-    grown = mem_grow(w->storage, rows * sizeof *grown);
-    if (grown == NULL)
-        return error_nomem(err);
-    w->storage = grown;
-    while (w->storage_count < rows)
-        buf_init(&w->storage[w->storage_count++], ROW_STORAGE_MAX);
-    return COFFER_OK;
 }
 
 /* ---- one batch ---- */
 
 static int
-to_quarantine(void *arg, const struct walk_column *column, const struct db_row *row,
-              size_t place_count, const char *reason, struct coffer_error *err)
+to_quarantine(struct walker *w, const struct staged *staged, struct coffer_error *err)
 {
-    struct walker *w = arg;
+    int rc = COFFER_OK;
 
-    int rc;
+    for (size_t i = 0; rc == COFFER_OK && i < staged->refusal_count; i++) {
+        const struct refusal *refusal = &staged->refusals[i];
 
-    rc = quarantine_put(&w->worker->database->journal, column->column, row,
-                        w->table->table->key_count, reason, err);
-    w->stats->quarantined += rc == COFFER_OK;
-    w->chunk.stats.quarantined += rc == COFFER_OK;
-    return rc;
-}
-
-static int
-transform(struct walker *w, struct db_batch *batch, struct coffer_error *err)
-{
-    int rc = storage_for(w, batch->count, err);
-
-    for (size_t i = 0; rc == COFFER_OK && i < batch->count; i++) {
-        buf_clear(&w->storage[i]);
-        rc = cells_transform(w->worker->codec, w->table->columns, w->table->count, &batch->rows[i],
-                             batch->place_count, w->worker->options, &w->storage[i], to_quarantine,
-                             w, err);
+        rc = quarantine_put(&w->worker->database->journal, refusal->column->column,
+                            &staged->batch->rows[refusal->row], w->table->table->key_count,
+                            refusal->reason, err);
+        w->stats->quarantined += rc == COFFER_OK;
+        w->chunk.stats.quarantined += rc == COFFER_OK;
     }
     return rc;
 }
@@ -347,23 +319,26 @@ take_alone(struct walker *w, struct db_batch *batch, const struct row_key *befor
     for (size_t i = 0; rc == COFFER_OK && i < batch->count; i++) {
         const struct coffer_value *after = i == 0 ? row_key_values(before) : batch->rows[i - 1].key;
         struct db_batch *one = NULL;
+        struct staged *staged = NULL;
         uint64_t moved = 0;
 
         if (batch->rows[i].outcome != DB_ROW_MOVED)
             continue;
         rc = db_walk_read(w->walk, after, batch->rows[i].key, 1, &one, err);
         if (rc == COFFER_OK)
-            rc = transform(w, one, err);
+            rc = stages_now(w->stages, &one, &staged, err);
         if (rc == COFFER_OK)
-            rc = write_batch(w, one, ALONE_WAIT_MS, err);
+            rc = to_quarantine(w, staged, err);
+        if (rc == COFFER_OK)
+            rc = write_batch(w, staged->batch, ALONE_WAIT_MS, err);
         if (rc == COFFER_OK) {
-            count_outcomes(w, one, &moved);
+            count_outcomes(w, staged->batch, &moved);
             if (moved == 0)
                 batch->rows[i].outcome = DB_ROW_UNTOUCHED; /* counted by now, or gone */
         } else if (rc == COFFER_E_CONFLICT) {
             rc = COFFER_OK; /* the next sweep */
         }
-        db_batch_free(one);
+        stages_release(w->stages, &staged);
     }
     return rc;
 }
@@ -381,71 +356,133 @@ keep_lease(struct walker *w, struct coffer_error *err)
     return rc == COFFER_E_CONFLICT ? COFFER_E_EXISTS : rc;
 }
 
-/* One batch of the range that begins after `at`, which is moved on.  CONFLICT: nothing was written,
- * try again. */
+/* A range under way: rows up to and with `at` are written, those up to and with `ahead` are read. */
+struct range {
+    struct row_key at, ahead;
+    const struct row_key *until;
+    bool read_all; /* the last batch has been read */
+    unsigned in;   /* batches that are read and not written: 0 to 2 */
+    size_t limits[2];
+    bool ends[2]; /* of these batches */
+    bool alone;
+    struct again *again;
+};
+
+/* Read the next batch and put it to work.  CONFLICT: try again. */
 static int
-walk_batch(struct walker *w, struct row_key *at, const struct row_key *until, bool alone,
-           struct again *again, bool *end, struct coffer_error *err)
+read_ahead(struct walker *w, struct range *r, struct coffer_error *err)
 {
     struct db_batch *batch = NULL;
     size_t limit = w->batch_rows;
-    int64_t begun = now_ms(w);
-    int64_t writing;
-    uint64_t moved = 0;
-    int rc;
+    int rc = db_walk_read(w->walk, row_key_values(&r->ahead), row_key_values(r->until), limit,
+                          &batch, err);
 
-    rc = db_walk_read(w->walk, row_key_values(at), row_key_values(until), limit, &batch, err);
     if (rc == COFFER_E_LIMIT && limit > 1)
         return COFFER_E_CONFLICT; /* larger rows than those before: fewer at a time */
-    if (rc != COFFER_OK)
-        return rc;
-    *end = batch->end;
-    rc = transform(w, batch, err);
-    writing = now_ms(w);
+    if (rc == COFFER_OK && batch->count != 0)
+        rc = row_key_set(&r->ahead, batch->rows[batch->count - 1].key, batch->key_count, err);
+    if (rc == COFFER_OK) {
+        r->read_all = r->ends[r->in] = batch->end;
+        r->limits[r->in++] = limit;
+        stages_begin(w->stages, &batch);
+    }
+    db_batch_free(batch);
+    return rc;
+}
+
+/* Forget what was read and not written. */
+static int
+fall_back(struct walker *w, struct range *r, struct coffer_error *err)
+{
+    stages_drop(w->stages);
+    r->in = 0;
+    r->read_all = false;
+    return row_key_set(&r->ahead, r->at.values, r->at.count, err);
+}
+
+static int
+write_staged(struct walker *w, struct range *r, const struct staged *staged, int64_t begun,
+             struct coffer_error *err)
+{
+    struct db_batch *batch = staged->batch;
+    int64_t writing = now_ms(w);
+    uint64_t moved = 0;
+    int rc = to_quarantine(w, staged, err);
+
     if (rc == COFFER_OK)
         rc = write_batch(w, batch, 0, err);
     if (rc != COFFER_OK)
-        goto out;
+        return rc;
     w->stats->rows_read += batch->count;
     w->chunk.stats.rows_read += batch->count;
-    adapt(w, batch, limit, (double)(now_ms(w) - writing));
+    adapt(w, batch, r->limits[0], (double)(now_ms(w) - writing));
     count_outcomes(w, batch, &moved);
-    if (moved != 0 && alone)
-        rc = take_alone(w, batch, at, err);
+    if (moved != 0 && r->alone)
+        rc = take_alone(w, batch, &r->at, err);
     if (rc == COFFER_OK && moved != 0)
-        rc = note_moved(again, batch, at, err);
+        rc = note_moved(r->again, batch, &r->at, err);
     if (rc == COFFER_OK && batch->count != 0)
-        rc = row_key_set(at, batch->rows[batch->count - 1].key, batch->key_count, err);
+        rc = row_key_set(&r->at, batch->rows[batch->count - 1].key, batch->key_count, err);
     progress(w);
     if (rc == COFFER_OK)
         rc = throttle_after(w->throttle, batch->count, (double)(now_ms(w) - begun), w->worker->env,
                             err);
-
-out:
-    db_batch_free(batch);
     return rc;
+}
+
+/* Write one batch, after reading the one behind it where a thread works on that meanwhile. */
+static int
+walk_batch(struct walker *w, struct range *r, bool *end, struct coffer_error *err)
+{
+    int64_t begun = now_ms(w);
+    struct staged *staged = NULL;
+    int rc = COFFER_OK;
+
+    if (r->in == 0)
+        rc = read_ahead(w, r, err);
+    if (rc == COFFER_OK && r->in == 1 && !r->read_all && stages_threaded(w->stages)) {
+        rc = read_ahead(w, r, err);
+        if (rc == COFFER_E_CONFLICT) /* it is read when its turn comes */
+            rc = COFFER_OK;
+    }
+    if (rc == COFFER_OK)
+        rc = stages_take(w->stages, &staged, err);
+    if (rc == COFFER_OK)
+        rc = write_staged(w, r, staged, begun, err);
+    stages_release(w->stages, &staged);
+    if (rc != COFFER_OK)
+        return rc;
+    *end = r->ends[0];
+    r->ends[0] = r->ends[1];
+    r->limits[0] = r->limits[1];
+    r->in--;
+    return COFFER_OK;
 }
 
 static int
 walk_range(struct walker *w, const struct row_key *after, const struct row_key *until, bool alone,
            struct again *again, struct coffer_error *err)
 {
-    struct row_key at = {0};
+    struct range r = {.until = until, .alone = alone, .again = again};
     struct coffer_error local = {0};
     bool end = false;
-    int rc = row_key_set(&at, after->values, after->count, err);
+    int rc = row_key_set(&r.at, after->values, after->count, err);
 
     if (err == NULL)
         err = &local;
+    if (rc == COFFER_OK)
+        rc = fall_back(w, &r, err);
     while (rc == COFFER_OK && !end) {
         if (stopped(w->worker->env)) {
             rc = cancelled(err);
             break;
         }
-        rc = walk_batch(w, &at, until, alone, again, &end, err);
+        rc = walk_batch(w, &r, &end, err);
         if (rc == COFFER_E_CONFLICT) {
             end = false;
             rc = back_off(w, err);
+            if (rc == COFFER_OK)
+                rc = fall_back(w, &r, err);
             continue;
         }
         if (rc == COFFER_OK)
@@ -453,7 +490,9 @@ walk_range(struct walker *w, const struct row_key *after, const struct row_key *
         if (rc == COFFER_OK)
             rc = keep_lease(w, err);
     }
-    row_key_wipe(&at);
+    stages_drop(w->stages);
+    row_key_wipe(&r.at);
+    row_key_wipe(&r.ahead);
     return rc;
 }
 

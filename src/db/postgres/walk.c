@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The reading half of a walk: rows that need work, in key order, without a lock. */
 #include "walk.h"
+#include "db/internal.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -395,19 +396,11 @@ take_rows(const struct pg_walk *walk, const PGresult *result, struct db_batch *b
     struct buf scratch;
     int rc = COFFER_OK;
 
-    batch->rows = mem_array(n, sizeof *batch->rows);
-    if (batch->rows == NULL)
-        return error_nomem(err);
     buf_init(&scratch, PG_PARAMS_MAX);
     for (i = 0; rc == COFFER_OK && i < n; i++) {
         struct db_row *row = &batch->rows[i];
         int column = 0;
 
-        row->cells = mem_array(walk->cell_count, sizeof *row->cells);
-        if (row->cells == NULL) {
-            rc = error_nomem(err);
-            break;
-        }
         batch->count++;
         for (k = 0; k < walk->key_count; k++) {
             Oid oid = walk->by_ctid ? PG_INT8 : walk->key_types[k]->oid;
@@ -431,8 +424,6 @@ take_rows(const struct pg_walk *walk, const PGresult *result, struct db_batch *b
         for (k = 0; k < walk->key_count; k++) {
             if (has_data(&row->key[k]))
                 settle(&row->key[k].data, &batch->storage);
-            if (batch->place_count > 0)
-                row->place[k] = row->key[k]; /* the walk key is the primary key then */
         }
         for (k = 0; k < walk->cell_count; k++) {
             settle(&row->cells[k].stored_plain.ptr, &batch->storage);
@@ -556,22 +547,21 @@ pg_walk_read(struct db_walk *base, const struct coffer_value *after,
              struct coffer_error *err)
 {
     struct pg_walk *walk = (struct pg_walk *)base;
-    struct db_batch *batch;
+    struct db_batch *batch = NULL;
     PGresult *result = NULL;
+    bool end = false;
     int rc;
 
     *out = NULL;
-    batch = mem_alloc(sizeof *batch);
-    if (batch == NULL)
-        return error_nomem(err);
-    buf_init(&batch->storage, PG_PARAMS_MAX);
-    batch->key_count = walk->key_count;
-    batch->place_count = walk->table->key_kind == DB_KEY_PRIMARY ? walk->key_count : 0;
-    batch->cell_count = walk->cell_count;
-    rc = walk->by_ctid ? read_by_ctid(walk, after, until, limit, &result, &batch->end, err)
-                       : read_by_key(walk, after, until, limit, &result, &batch->end, err);
+    rc = walk->by_ctid ? read_by_ctid(walk, after, until, limit, &result, &end, err)
+                       : read_by_key(walk, after, until, limit, &result, &end, err);
     if (rc == COFFER_OK)
+        rc = batch_new(walk->key_count, walk->table->key_kind == DB_KEY_PRIMARY, walk->cell_count,
+                       (size_t)PQntuples(result), &batch, err);
+    if (rc == COFFER_OK) {
+        batch->end = end;
         rc = take_rows(walk, result, batch, err);
+    }
     PQclear(result);
     if (rc == COFFER_OK)
         *out = batch;

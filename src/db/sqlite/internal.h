@@ -118,7 +118,7 @@ struct sqlite_walk {
     const struct db_want *wants;
     size_t count;
     enum sqlite_affinity affinities[32]; /* of the plaintext columns */
-    struct buf condition;                /* which rows need work */
+    unsigned number;                     /* of its SQL functions */
     sqlite3_stmt *read[4];               /* [after given | until given << 1] */
     sqlite3_stmt *bound[2];
     struct sqlite_write {
@@ -126,7 +126,38 @@ struct sqlite_walk {
         sqlite3_stmt *update, *again;
     } writes[8];
     unsigned next_write;
+    struct sqlite_set {
+        uint64_t mask, prepared; /* as above; of the batch, and of the statement */
+        sqlite3_stmt *update, *triggers;
+        struct sqlite_set_slot { /* a column that it sets */
+            const struct db_cell_spec *spec;
+            size_t cell;
+            bool sealed; /* the companion's */
+        } slots[64];
+        size_t slot_count;
+        struct db_batch *batch; /* while the statement runs */
+        size_t at, put_at;      /* the row picked last, the row put last */
+    } set;
 };
 void walk_keys(struct buf *sql, const struct sqlite_walk *w); /* "k1, k2" quoted */
+/* "(k1, k2) > (?1, ?2)" with parameters from `first`. */
+void walk_compare_keys(struct buf *sql, const struct sqlite_walk *w, const char *operation,
+                       size_t first);
+/* What a cell stores, as values to bind and to compare. */
+struct coffer_value sqlite_stored_plain(const struct db_cell *cell);
+struct coffer_value sqlite_sealed_value(const struct db_cell_spec *spec, struct bytes sealed);
+
+/* walk_functions.c */
+COFFER_MUST_CHECK int walk_functions_add(struct sqlite_walk *w, struct coffer_error *err);
+void walk_functions_remove(struct sqlite_walk *w); /* after its statements are gone */
+
+/* walk_set.c: write what can be written by one statement; the outcome of those rows is DONE then,
+ * the others are left as they are. */
+COFFER_MUST_CHECK int sqlite_set_write(struct sqlite_walk *w, struct db_batch *batch,
+                                       struct coffer_error *err);
+bool sqlite_set_eligible(const struct sqlite_walk *w, const struct db_row *row);
+void sqlite_set_values(const struct db_row *row, const struct sqlite_set_slot *slot,
+                       struct coffer_value *before, struct coffer_value *now);
+void sqlite_set_forget(struct sqlite_walk *w);
 
 #endif

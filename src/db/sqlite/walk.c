@@ -18,9 +18,8 @@ walk_keys(struct buf *sql, const struct sqlite_walk *w)
     }
 }
 
-/* "(k1, k2) > ($1, $2)" with parameters from `first`. */
-static void
-compare_keys(struct buf *sql, const struct sqlite_walk *w, const char *operation, size_t first)
+void
+walk_compare_keys(struct buf *sql, const struct sqlite_walk *w, const char *operation, size_t first)
 {
     size_t i;
 
@@ -30,48 +29,6 @@ compare_keys(struct buf *sql, const struct sqlite_walk *w, const char *operation
     for (i = 0; i < w->table->key_count; i++)
         buf_format(sql, "%s?%zu", i > 0 ? ", " : "", first + i);
     buf_str(sql, ")");
-}
-
-/* Does this cell need work?  The stored form alone decides; what it cannot decide is given to the
- * reader. */
-static void
-want_condition(struct buf *sql, const struct db_want *want)
-{
-    struct buf plain, sealed;
-    bool examine = want->examine_all;
-
-    buf_init(&plain, 1024);
-    buf_init(&sealed, 1024);
-    sql_ident(&plain, want->cell.plain);
-    sql_sealed(&sealed, &want->cell);
-    buf_str(sql, "(");
-    if (want->cell.sealed == NULL) {
-        buf_format(sql, "%s IS NOT NULL", buf_cstr(&plain));
-        if (!examine && want->goal == DB_GOAL_SEAL) {
-            buf_str(sql, " AND NOT (");
-            sql_shape(sql, buf_cstr(&sealed), &want->cell);
-            buf_str(sql, " AND ");
-            sql_key_id(sql, buf_cstr(&sealed), &want->cell);
-            buf_format(sql, " = '%08x')", want->target_key);
-        } else if (!examine && want->cell.type != COFFER_BYTES) {
-            buf_format(sql, " AND typeof(%s) = '%s'", buf_cstr(&sealed),
-                       want->cell.text_form ? "text" : "blob");
-        }
-    } else if (want->goal == DB_GOAL_SEAL || want->goal == DB_GOAL_SEAL_BESIDE) {
-        buf_format(sql, "(%s IS NOT NULL AND ", buf_cstr(&sealed));
-        sql_key_id(sql, buf_cstr(&sealed), &want->cell);
-        buf_format(sql, " IS NOT '%08x') OR (%s IS NOT NULL", want->target_key, buf_cstr(&plain));
-        if (want->goal == DB_GOAL_SEAL_BESIDE)
-            buf_format(sql, " AND %s IS NULL", buf_cstr(&sealed));
-        buf_str(sql, ")");
-    } else {
-        buf_format(sql, "%s IS NOT NULL", buf_cstr(&sealed));
-        if (want->goal == DB_GOAL_PLAIN_BESIDE)
-            buf_format(sql, " AND %s IS NULL", buf_cstr(&plain));
-    }
-    buf_str(sql, ")");
-    buf_wipe(&plain);
-    buf_wipe(&sealed);
 }
 
 static void
@@ -106,13 +63,9 @@ sqlite_walk_open(struct db *db, const struct db_table *table, const struct db_wa
     w->table = table;
     w->wants = wants;
     w->count = count;
-    buf_init(&w->condition, 1u << 20);
     for (i = 0; rc == COFFER_OK && i < count; i++) {
         const struct db_column *column = db_table_column(table, wants[i].cell.plain);
 
-        if (i > 0)
-            buf_str(&w->condition, " OR ");
-        want_condition(&w->condition, &wants[i]);
         if (column == NULL)
             rc = error_set(err, COFFER_E_NOTFOUND, "table %s has no column %s", table->name,
                            wants[i].cell.plain);
@@ -120,7 +73,7 @@ sqlite_walk_open(struct db *db, const struct db_table *table, const struct db_wa
             w->affinities[i] = sqlite_affinity_of(column->sql_type);
     }
     if (rc == COFFER_OK)
-        rc = buf_status(&w->condition, err);
+        rc = walk_functions_add(w, err);
     if (rc != COFFER_OK) {
         sqlite_walk_close(&w->walk);
         return rc;
@@ -140,7 +93,8 @@ sqlite_walk_close(struct db_walk *walk)
     for (i = 0; i < 2; i++)
         sqlite3_finalize(w->bound[i]);
     forget_writes(w);
-    buf_wipe(&w->condition);
+    sqlite_set_forget(w);
+    walk_functions_remove(w);
     mem_free(w);
 }
 
@@ -173,7 +127,7 @@ sqlite_walk_bound(struct db_walk *walk, const struct coffer_value *after, uint64
         sql_ident(&sql, w->table->name);
         if (after != NULL) {
             buf_str(&sql, " WHERE ");
-            compare_keys(&sql, w, ">", 1);
+            walk_compare_keys(&sql, w, ">", 1);
         }
         buf_str(&sql, " ORDER BY ");
         walk_keys(&sql, w);
@@ -204,36 +158,48 @@ sqlite_walk_bound(struct db_walk *walk, const struct coffer_value *after, uint64
     return rc;
 }
 
-/* Keys, the place, then each cell's columns. */
+/* "plain1, sealed1, plain2, …" */
+static void
+cell_columns(struct buf *sql, const struct sqlite_walk *w)
+{
+    size_t i;
+
+    for (i = 0; i < w->count; i++) {
+        buf_str(sql, i > 0 ? ", " : "");
+        sql_ident(sql, w->wants[i].cell.plain);
+        if (w->wants[i].cell.sealed != NULL) {
+            buf_str(sql, ", ");
+            sql_ident(sql, w->wants[i].cell.sealed);
+        }
+    }
+}
+
+/* Keys, then each cell's columns. */
 static int
 prepare_read(struct sqlite_walk *w, bool after, bool until, sqlite3_stmt **out,
              struct coffer_error *err)
 {
-    size_t keys = w->table->key_count, i;
+    size_t keys = w->table->key_count;
     struct buf sql;
     int rc;
 
     buf_init(&sql, 2u << 20);
     buf_str(&sql, "SELECT ");
     walk_keys(&sql, w);
-    for (i = 0; i < w->count; i++) {
-        buf_str(&sql, ", ");
-        sql_ident(&sql, w->wants[i].cell.plain);
-        if (w->wants[i].cell.sealed != NULL) {
-            buf_str(&sql, ", ");
-            sql_ident(&sql, w->wants[i].cell.sealed);
-        }
-    }
+    buf_str(&sql, ", ");
+    cell_columns(&sql, w);
     buf_str(&sql, " FROM ");
     sql_ident(&sql, w->table->name);
-    buf_format(&sql, " WHERE (%s)", buf_cstr(&w->condition));
+    buf_format(&sql, " WHERE coffer_walk%u_wants(", w->number);
+    cell_columns(&sql, w);
+    buf_str(&sql, ")");
     if (after) {
         buf_str(&sql, " AND ");
-        compare_keys(&sql, w, ">", 1);
+        walk_compare_keys(&sql, w, ">", 1);
     }
     if (until) {
         buf_str(&sql, " AND ");
-        compare_keys(&sql, w, "<=", keys + 1);
+        walk_compare_keys(&sql, w, "<=", keys + 1);
     }
     buf_str(&sql, " ORDER BY ");
     walk_keys(&sql, w);
@@ -300,15 +266,10 @@ take_row(struct sqlite_walk *w, sqlite3_stmt *stmt, struct db_batch *batch,
     int column = 0;
     size_t i;
 
-    row->cells = mem_array(w->count, sizeof *row->cells);
-    if (row->cells == NULL)
-        return error_nomem(err);
     batch->count++;
     for (i = 0; i < batch->key_count; i++) {
         sqlite_column(stmt, column++, &row->key[i]);
         value_store(&batch->storage, &row->key[i]);
-        if (i < batch->place_count)
-            row->place[i] = row->key[i]; /* the walk key is the primary key then */
     }
     for (i = 0; i < w->count; i++)
         take_cell(stmt, batch, &w->wants[i], w->affinities[i], &column, &row->cells[i]);
@@ -325,8 +286,6 @@ fix_batch(struct db_batch *batch)
 
         for (i = 0; i < batch->key_count; i++)
             storage_fix(&batch->storage, &row->key[i].data);
-        for (i = 0; i < batch->place_count; i++)
-            storage_fix(&batch->storage, &row->place[i].data);
         for (i = 0; i < batch->cell_count; i++) {
             storage_fix(&batch->storage, &row->cells[i].plain.data);
             storage_fix(&batch->storage, &row->cells[i].sealed.ptr);
@@ -343,24 +302,16 @@ sqlite_walk_read(struct db_walk *walk, const struct coffer_value *after,
     struct sqlite_walk *w = (struct sqlite_walk *)walk;
     sqlite3_stmt **slot = &w->read[(after != NULL) | (until != NULL) << 1];
     size_t keys = w->table->key_count;
-    struct db_batch *batch;
+    struct db_batch *batch = NULL;
     int step = SQLITE_DONE, rc = COFFER_OK;
 
     *out = NULL;
     if (*slot == NULL)
         rc = prepare_read(w, after != NULL, until != NULL, slot, err);
+    if (rc == COFFER_OK)
+        rc = batch_new(keys, w->table->primary_not_null, w->count, limit, &batch, err);
     if (rc != COFFER_OK)
         return rc;
-    batch = mem_alloc(sizeof *batch);
-    if (batch == NULL)
-        return error_nomem(err);
-    buf_init(&batch->storage, DB_STORAGE_MAX);
-    batch->key_count = keys;
-    batch->place_count = w->table->primary_not_null ? keys : 0;
-    batch->cell_count = w->count;
-    batch->rows = mem_array(limit + 1, sizeof *batch->rows);
-    if (batch->rows == NULL)
-        rc = error_nomem(err);
     bind_keys(*slot, 1, after, keys);
     bind_keys(*slot, keys + 1, until, keys);
     sqlite3_bind_int64(*slot, (int)(2 * keys + 1), (sqlite3_int64)limit);

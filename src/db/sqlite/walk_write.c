@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Writing a batch: one short IMMEDIATE transaction, each row only if its stored bytes are what was
- * read.
+ * read.  First as many as one statement can take (walk_set.c), then the others one by one.
  *
  * A row's UPDATE compares the stored value by storage class and bytes, never by the column's
  * collation, and what was stored is read again in the transaction and compared with what was sent.
@@ -19,8 +19,8 @@ struct slot {
     struct coffer_value now, before;
 };
 
-static struct coffer_value
-stored_plain_value(const struct db_cell *cell)
+struct coffer_value
+sqlite_stored_plain(const struct db_cell *cell)
 {
     struct coffer_value value = {.type = cell->stored_class};
 
@@ -35,8 +35,8 @@ stored_plain_value(const struct db_cell *cell)
     return value;
 }
 
-static struct coffer_value
-sealed_value(const struct db_cell_spec *spec, struct bytes sealed)
+struct coffer_value
+sqlite_sealed_value(const struct db_cell_spec *spec, struct bytes sealed)
 {
     struct coffer_value value = {.type = sealed.ptr == NULL ? COFFER_NULL
                                          : spec->text_form  ? COFFER_TEXT
@@ -66,9 +66,9 @@ row_slots(const struct sqlite_walk *w, const struct db_row *row, struct slot *sl
         if (spec->sealed == NULL) {
             slots[n] = (struct slot){.name = spec->plain,
                                      .affinity = w->affinities[i],
-                                     .before = stored_plain_value(cell)};
+                                     .before = sqlite_stored_plain(cell)};
             if (cell->set_sealed && cell->new_sealed.ptr != NULL)
-                slots[n].now = sealed_value(spec, cell->new_sealed);
+                slots[n].now = sqlite_sealed_value(spec, cell->new_sealed);
             else
                 sqlite_encode(spec->type, w->affinities[i], &cell->new_plain, texts[i],
                               &slots[n].now);
@@ -76,14 +76,16 @@ row_slots(const struct sqlite_walk *w, const struct db_row *row, struct slot *sl
             continue;
         }
         slots[n] = (struct slot){
-            .name = spec->plain, .affinity = w->affinities[i], .before = stored_plain_value(cell)};
+            .name = spec->plain, .affinity = w->affinities[i], .before = sqlite_stored_plain(cell)};
         if (cell->set_plain)
             sqlite_encode(spec->type, w->affinities[i], &cell->new_plain, texts[i], &slots[n].now);
         else
             slots[n].now = slots[n].before;
         n++;
-        slots[n] = (struct slot){.name = spec->sealed, .before = sealed_value(spec, cell->sealed)};
-        slots[n].now = cell->set_sealed ? sealed_value(spec, cell->new_sealed) : slots[n].before;
+        slots[n] =
+            (struct slot){.name = spec->sealed, .before = sqlite_sealed_value(spec, cell->sealed)};
+        slots[n].now =
+            cell->set_sealed ? sqlite_sealed_value(spec, cell->new_sealed) : slots[n].before;
         n++;
     }
     return n;
@@ -223,7 +225,6 @@ write_row(struct sqlite_walk *w, struct db_row *row, struct coffer_error *err)
     int step, p = 1, rc;
 
     n = row_slots(w, row, slots, texts, &mask);
-    row->outcome = DB_ROW_UNTOUCHED;
     if (n == 0)
         return COFFER_OK;
     rc = write_for(w, slots, n, mask, &write, err);
@@ -291,8 +292,13 @@ sqlite_walk_write(struct db_walk *walk, struct db_batch *batch, const struct db_
 
     if (rc == COFFER_OK)
         rc = check_guard(walk->db, guard, err);
+    for (i = 0; i < batch->count; i++)
+        batch->rows[i].outcome = DB_ROW_UNTOUCHED;
+    if (rc == COFFER_OK)
+        rc = sqlite_set_write(w, batch, err);
     for (i = 0; rc == COFFER_OK && i < batch->count; i++)
-        rc = write_row(w, &batch->rows[i], err);
+        if (batch->rows[i].outcome == DB_ROW_UNTOUCHED)
+            rc = write_row(w, &batch->rows[i], err);
     if (rc == COFFER_OK && guard != NULL && guard->rehearse)
         sqlite_rollback(walk->db);
     else if (rc == COFFER_OK)

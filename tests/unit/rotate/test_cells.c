@@ -199,6 +199,20 @@ check_cell(struct fixture *f, const struct row_of_table *row, const struct db_ce
     }
 }
 
+/* With all that a walk keeps from row to row. */
+static int
+transform(struct fixture *f, const struct walk_column *column, struct db_row *row,
+          size_t place_count, struct buf *storage, struct noted *noted, struct coffer_error *err)
+{
+    struct cells *cells = NULL;
+    int rc = cells_new(f->codec, column, 1, &f->options, &cells, err);
+
+    if (rc == COFFER_OK)
+        rc = cells_transform(cells, row, place_count, storage, note, noted, err);
+    cells_free(cells);
+    return rc;
+}
+
 static void
 check_case(struct fixture *f, const struct row_of_table *row, int goal, int phase)
 {
@@ -218,8 +232,7 @@ check_case(struct fixture *f, const struct row_of_table *row, int goal, int phas
 
     f->column.phase = phase;
     buf_init(&storage, 1u << 20);
-    if (cells_transform(f->codec, &column, 1, &db_row, 0, &f->options, &storage, note, &noted,
-                        &err) != COFFER_OK)
+    if (transform(f, &column, &db_row, 0, &storage, &noted, &err) != COFFER_OK)
         fail_msg("%s", err.message);
     assert_int_equal(noted.count, row->quarantined);
     check_cell(f, row, &cell);
@@ -255,8 +268,7 @@ transform_one(struct fixture *f, struct db_row *row, size_t place_count, struct 
                                           .target_key = f->new_key}};
 
     buf_init(storage, 1u << 20);
-    return cells_transform(f->codec, &column, 1, row, place_count, &f->options, storage, note,
-                           noted, NULL);
+    return transform(f, &column, row, place_count, storage, noted, NULL);
 }
 
 /* An envelope copied to another row does not open there, and is left alone. */
@@ -268,8 +280,9 @@ a_row_bound_envelope_of_another_row_is_quarantined(void **state)
     struct coffer_value value = fixture_text(THE_VALUE);
     struct coffer_place place = {.parts = &mine, .count = 1};
     uint8_t memory[256];
+    struct coffer_value parts[2] = {{0}};
     struct db_cell cell = {0};
-    struct db_row row = {.cells = &cell};
+    struct db_row row = {.key = parts, .place = parts, .cells = &cell};
     struct noted noted = {0};
     struct buf storage;
     struct fixture f;
@@ -282,12 +295,12 @@ a_row_bound_envelope_of_another_row_is_quarantined(void **state)
     cell.sealed =
         bytes_of(memory, fixture_seal(&f, f.old_key, &place, &value, memory, sizeof memory));
 
-    row.place[0] = mine;
+    parts[0] = mine;
     assert_int_equal(transform_one(&f, &row, 1, &storage, &noted), COFFER_OK);
     assert_true(cell.set_sealed);
     buf_wipe(&storage);
 
-    row.place[0] = other;
+    parts[0] = other;
     assert_int_equal(transform_one(&f, &row, 1, &storage, &noted), COFFER_OK);
     assert_false(cell.set_sealed);
     assert_int_equal(noted.count, 1);
