@@ -62,9 +62,9 @@ def main():
     check("rights are told", "GRANT USAGE ON SCHEMA coffer TO" in plan)
     check("nothing was changed", psql("SELECT xmin, * FROM people ORDER BY id") == before)
     if watched:
-        check("a comparison is told", re.search(r"statement compares it .*WHERE name = ", plan))
-        check("a sort is told", re.search(r"statement sorts or groups by it .*ORDER BY people.name", plan))
-        check("a join is told", re.search(r"statement joins or compares by it .*q.name = p.name", plan))
+        check("a comparison is told", re.search(r"statement compares it: .*WHERE name = ", plan))
+        check("a sort is told", re.search(r"statement sorts or groups by it: .*ORDER BY people.name", plan))
+        check("a join is told", re.search(r"statement joins or compares by it: .*q.name = p.name", plan))
         check("an assignment is none", "SET name" not in plan)
     else:
         check("that nothing is known of statements is said", "pg_stat_statements" in plan)
