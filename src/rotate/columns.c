@@ -171,6 +171,9 @@ table_set_open(struct session *s, const struct rotation *rotation, struct table_
     out->items = mem_array(rotation->column_count + 1, sizeof *out->items);
     if (out->items == NULL)
         return error_nomem(err);
+    /* The record may be another process's by now, which staged a key that we have not read yet. */
+    if (rotation->to_key != 0 && keyring_key(s->keyring, rotation->to_key) == NULL)
+        rc = session_refresh(s, err);
     for (i = 0; rc == COFFER_OK && i < rotation->column_count; i++) {
         const struct keyring_column *column =
             keyring_column_by_id(s->keyring, &rotation->columns[i]);
@@ -184,7 +187,12 @@ table_set_open(struct session *s, const struct rotation *rotation, struct table_
             continue;
         target = rotation->to_key != 0 ? keyring_key(s->keyring, rotation->to_key)
                                        : keyring_active(s->keyring, KEY_FIELD, column->line);
-        if (target == NULL)
+        if (target == NULL && rotation->to_key != 0)
+            rc = error_set(err, COFFER_E_KEY,
+                           "the rotation goes to key %08x, which is not in this keyring: is it the "
+                           "keyring that the rotation was begun with?",
+                           rotation->to_key);
+        else if (target == NULL)
             rc = error_set(
                 err, COFFER_E_KEY,
                 "line %s has no active field key; make one with: coffer key add --line %s",

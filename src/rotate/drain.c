@@ -66,10 +66,9 @@ walk_pass(struct session *s, struct rotation *rotation, const char *step, struct
     int rc;
 
     snprintf(worker.owner, sizeof worker.owner, "%s", session_owner(s));
-    rc = session_codec(s, &worker.codec, err);
-    if (rc != COFFER_OK)
-        return rc;
-    rc = table_set_open(s, rotation, &set, err);
+    rc = table_set_open(s, rotation, &set, err); /* may read the keyring anew */
+    if (rc == COFFER_OK)
+        rc = session_codec(s, &worker.codec, err);
     for (i = 0; rc == COFFER_OK && i < set.count; i++) {
         struct walk_table table = {.table = set.items[i].table,
                                    .columns = set.items[i].columns,

@@ -261,7 +261,7 @@ lose_an_update(struct client *c)
     if (history_row_load(c->h, c->db, id, &row, NULL) == COFFER_OK &&
         history_row_open(c->h, id, &row, copy.ssn, &copy.amount, NULL) == COFFER_OK) {
         copy.id = id;
-        nap(3);
+        nap(20);
         (void)!history_row_write(c->h, c->db, HISTORY_CHANGE, &copy, 0, NULL);
     }
     history_row_free(&row);
@@ -289,6 +289,7 @@ bug_main(void *arg)
             lose_an_update(&c);
         else
             swap_cells(&c);
+        count(&c.h->bug_rounds);
     }
     db_close(c.db);
     return NULL;

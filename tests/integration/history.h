@@ -53,6 +53,7 @@ struct history {
     const char *url, *keyring_path;
     uint8_t root[32]; /* the key of the keyring */
     enum history_bug bug;
+    uint64_t bug_rounds;
     struct coffer *coffer;
     struct history_slot slots[HISTORY_SLOTS];
     struct history_row kept[HISTORY_QUIET];

@@ -261,6 +261,8 @@ no_value_is_lost_on_postgresql_in_place(void **state)
 
 /* ---- the checker can fail ---- */
 
+#define BUG_ROUNDS 300
+
 /* Comes to its end only if the checker sees nothing. */
 static int
 planted(const char *bug, const char *folder)
@@ -279,6 +281,10 @@ planted(const char *bug, const char *folder)
     history_keep(&s.history);
     old = active_key(&s);
     rotate(&s);
+    /* The rotation may be over before the bug has met anybody. */
+    while (s.history.bug != HISTORY_NO_BUG &&
+           __atomic_load_n(&s.history.bug_rounds, __ATOMIC_RELAXED) < BUG_ROUNDS)
+        os_real.sleep_ms(&os_real, 10);
     if (strcmp(bug, "no-fence") == 0) {
         run(&s, "DROP TRIGGER coffer_zzz_fence_update_patients");
         assert_int_equal(history_put_back(&s.history, "anything"), HISTORY_QUIET);
