@@ -247,12 +247,22 @@ worker_main(void *arg)
 
 /* ---- bugs, planted ---- */
 
+static const char *
+ssn_now(struct history_slot *slot, char out[sizeof slot->ssn])
+{
+    pthread_mutex_lock(&slot->lock);
+    memcpy(out, slot->ssn, sizeof slot->ssn);
+    pthread_mutex_unlock(&slot->lock);
+    return out;
+}
+
 /* Seals what it read a while ago, whatever is there now: a worker without the conditional update. */
 static void
 lose_an_update(struct client *c)
 {
     struct history_slot *slot = &c->h->slots[draw(c, HISTORY_SLOTS)], copy = {.id = 0};
     struct history_row row = {0};
+    char now[sizeof copy.ssn];
     int64_t id;
 
     pthread_mutex_lock(&slot->lock);
@@ -261,7 +271,9 @@ lose_an_update(struct client *c)
     if (history_row_load(c->h, c->db, id, &row, NULL) == COFFER_OK &&
         history_row_open(c->h, id, &row, copy.ssn, &copy.amount, NULL) == COFFER_OK) {
         copy.id = id;
-        nap(20);
+        for (unsigned i = 0; i < 500 && !c->h->stop && strcmp(ssn_now(slot, now), copy.ssn) == 0;
+             i++)
+            nap(2); /* until somebody has written it */
         (void)!history_row_write(c->h, c->db, HISTORY_CHANGE, &copy, 0, NULL);
     }
     history_row_free(&row);

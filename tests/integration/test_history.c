@@ -261,7 +261,7 @@ no_value_is_lost_on_postgresql_in_place(void **state)
 
 /* ---- the checker can fail ---- */
 
-#define BUG_ROUNDS 300
+#define BUG_ROUNDS 20
 
 /* Comes to its end only if the checker sees nothing. */
 static int
