@@ -83,6 +83,12 @@ db_url_display(const char *url, char *out, size_t out_max)
     snprintf(out, out_max, "%s", has_password(url) ? "postgresql:" : url);
 }
 
+double
+db_held_ms(const struct db *db)
+{
+    return db->held_ms;
+}
+
 enum db_engine
 db_engine(const struct db *db)
 {

@@ -82,6 +82,9 @@ enum db_txn {
 COFFER_MUST_CHECK int db_begin(struct db *db, enum db_txn kind, struct coffer_error *err);
 COFFER_MUST_CHECK int db_commit(struct db *db, struct coffer_error *err);
 void db_rollback(struct db *db);
+/* How long the last write transaction kept every other writer out, waiting for its turn not
+ * counted; 0 on engines where writers do not exclude each other. */
+double db_held_ms(const struct db *db);
 
 void db_quote(const struct db *db, const char *identifier,
               struct buf *out); /* "name", doubled quotes */

@@ -8,6 +8,7 @@
 struct db {
     const struct db_ops *ops; /* first member of every adapter's own struct */
     enum db_engine engine;
+    double held_ms; /* db_held_ms() */
 };
 struct db_walk {
     struct db *db; /* first member of every adapter's own struct */

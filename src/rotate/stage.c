@@ -10,15 +10,17 @@
 #define ROW_STORAGE_MAX (256u << 20)
 #define IN_MAX 2
 
-enum { FREE = 0, WAITING, UNDER_WORK, READY, TAKEN };
+#define ROWS_AT_ONCE 64
+
+enum { FREE = 0, AT_WORK, READY, TAKEN };
 
 struct stages {
-    struct cells *cells; /* the thread's while a batch is UNDER_WORK */
+    struct cells *cells, *thread_cells; /* the caller's and the thread's */
     struct staged ring[IN_MAX], alone;
-    unsigned in, out; /* counts: the next one to begin and to take */
-    bool threaded;
+    unsigned in, out;      /* counts: the next one to begin and to take */
+    bool threaded, shared; /* there is a thread; the caller may work beside it */
     pthread_t thread;
-    pthread_mutex_t mutex; /* of `state` of the ring, and of `stop` */
+    pthread_mutex_t mutex; /* of all in the ring but the rows that somebody took, and of `stop` */
     pthread_cond_t changed;
     bool stop;
 };
@@ -26,6 +28,7 @@ struct stages {
 /* ---- the work ---- */
 
 struct refusing {
+    struct stages *stages;
     struct staged *staged;
     size_t row;
 };
@@ -36,16 +39,19 @@ keep_refusal(void *arg, const struct walk_column *column, const struct db_row *r
 {
     struct refusing *r = arg;
     struct staged *s = r->staged;
-    struct refusal *grown = mem_grow(s->refusals, (s->refusal_count + 1) * sizeof *grown);
+    struct refusal *grown;
 
-    if (grown == NULL)
-        return error_nomem(err);
-    s->refusals = grown;
-    grown += s->refusal_count++;
-    grown->column = column;
-    grown->row = r->row;
-    snprintf(grown->reason, sizeof grown->reason, "%s", reason);
-    return COFFER_OK;
+    pthread_mutex_lock(&r->stages->mutex);
+    grown = mem_grow(s->refusals, (s->refusal_count + 1) * sizeof *grown);
+    if (grown != NULL) {
+        s->refusals = grown;
+        grown += s->refusal_count++;
+        grown->column = column;
+        grown->row = r->row;
+        snprintf(grown->reason, sizeof grown->reason, "%s", reason);
+    }
+    pthread_mutex_unlock(&r->stages->mutex);
+    return grown != NULL ? COFFER_OK : error_nomem(err);
 }
 
 static int
@@ -65,26 +71,69 @@ storage_for(struct staged *s, size_t rows)
 }
 
 static void
-work(struct stages *stages, struct staged *s)
+begin(struct staged *s, struct db_batch **batch)
 {
-    struct refusing refusing = {.staged = s};
-    int rc = storage_for(s, s->batch->count);
+    s->batch = *batch;
+    *batch = NULL;
+    s->status = storage_for(s, s->batch->count);
+    s->next = s->status == COFFER_OK ? 0 : s->batch->count;
+    s->workers = 0;
+    s->state = s->next < s->batch->count ? AT_WORK : READY;
+}
 
-    for (size_t i = 0; rc == COFFER_OK && i < s->batch->count; i++) {
-        refusing.row = i;
-        buf_clear(&s->storage[i]);
-        rc = cells_transform(stages->cells, &s->batch->rows[i], s->batch->place_count,
-                             &s->storage[i], keep_refusal, &refusing, &s->error);
+static int
+work_rows(struct stages *stages, struct staged *s, struct cells *cells, size_t first,
+          struct coffer_error *err)
+{
+    struct refusing refusing = {.stages = stages, .staged = s, .row = first};
+    int rc = COFFER_OK;
+
+    for (; rc == COFFER_OK && refusing.row < s->batch->count && refusing.row < first + ROWS_AT_ONCE;
+         refusing.row++) {
+        buf_clear(&s->storage[refusing.row]);
+        rc = cells_transform(cells, &s->batch->rows[refusing.row], s->batch->place_count,
+                             &s->storage[refusing.row], keep_refusal, &refusing, err);
     }
-    s->status = rc;
+    return rc;
+}
+
+/* Take rows of a batch until none is left; the mutex is held, and released over the work.  Whoever
+ * is the last one makes it ready. */
+static void
+work(struct stages *stages, struct staged *s, struct cells *cells)
+{
+    struct coffer_error err;
+
+    s->workers++;
+    while (s->next < s->batch->count) {
+        size_t first = s->next;
+        int rc;
+
+        s->next += ROWS_AT_ONCE;
+        pthread_mutex_unlock(&stages->mutex);
+        rc = work_rows(stages, s, cells, first, &err);
+        pthread_mutex_lock(&stages->mutex);
+        if (rc != COFFER_OK) {
+            s->status = rc;
+            s->error = err;
+            s->next = s->batch->count;
+        }
+    }
+    if (--s->workers == 0) {
+        s->state = READY;
+        pthread_cond_broadcast(&stages->changed);
+    }
 }
 
 static struct staged *
-waiting(struct stages *stages)
+unworked(struct stages *stages)
 {
-    for (unsigned i = stages->out; i != stages->in; i++)
-        if (stages->ring[i % IN_MAX].state == WAITING)
-            return &stages->ring[i % IN_MAX];
+    for (unsigned i = stages->out; i != stages->in; i++) {
+        struct staged *s = &stages->ring[i % IN_MAX];
+
+        if (s->state == AT_WORK && s->next < s->batch->count)
+            return s;
+    }
     return NULL;
 }
 
@@ -95,18 +144,12 @@ run(void *arg)
 
     pthread_mutex_lock(&stages->mutex);
     while (!stages->stop) {
-        struct staged *s = waiting(stages);
+        struct staged *s = unworked(stages);
 
-        if (s == NULL) {
+        if (s != NULL)
+            work(stages, s, stages->thread_cells);
+        else
             pthread_cond_wait(&stages->changed, &stages->mutex);
-            continue;
-        }
-        s->state = UNDER_WORK;
-        pthread_mutex_unlock(&stages->mutex);
-        work(stages, s);
-        pthread_mutex_lock(&stages->mutex);
-        s->state = READY;
-        pthread_cond_broadcast(&stages->changed);
     }
     pthread_mutex_unlock(&stages->mutex);
     return NULL;
@@ -126,10 +169,14 @@ stages_new(struct codec *codec, const struct walk_table *table,
     if (stages == NULL)
         return error_nomem(err);
     rc = cells_new(codec, table->columns, table->count, options, &stages->cells, err);
+    if (rc == COFFER_OK)
+        rc = cells_new(codec, table->columns, table->count, options, &stages->thread_cells, err);
     if (rc != COFFER_OK) {
+        cells_free(stages->cells);
         mem_free(stages);
         return rc;
     }
+    stages->shared = options == NULL || options->decode == NULL; /* a decoder is one process */
     pthread_mutex_init(&stages->mutex, NULL);
     pthread_cond_init(&stages->changed, NULL);
     /* Without a thread it is only slower. */
@@ -174,6 +221,7 @@ stages_free(struct stages *stages)
     for (size_t i = 0; i < IN_MAX; i++)
         staged_wipe(&stages->ring[i]);
     staged_wipe(&stages->alone);
+    cells_free(stages->thread_cells);
     cells_free(stages->cells);
     pthread_cond_destroy(&stages->changed);
     pthread_mutex_destroy(&stages->mutex);
@@ -192,12 +240,10 @@ stages_begin(struct stages *stages, struct db_batch **batch)
     struct staged *s = &stages->ring[stages->in % IN_MAX];
 
     pthread_mutex_lock(&stages->mutex);
-    s->batch = *batch;
-    s->state = WAITING;
+    begin(s, batch);
     stages->in++;
     pthread_cond_broadcast(&stages->changed);
     pthread_mutex_unlock(&stages->mutex);
-    *batch = NULL;
 }
 
 static int
@@ -212,10 +258,10 @@ stages_take(struct stages *stages, struct staged **out, struct coffer_error *err
 {
     struct staged *s = &stages->ring[stages->out % IN_MAX];
 
-    if (!stages->threaded)
-        work(stages, s);
     pthread_mutex_lock(&stages->mutex);
-    while (stages->threaded && s->state != READY)
+    if (s->state == AT_WORK && (stages->shared || !stages->threaded))
+        work(stages, s, stages->cells);
+    while (s->state != READY)
         pthread_cond_wait(&stages->changed, &stages->mutex);
     s->state = TAKEN;
     stages->out++;
@@ -238,10 +284,12 @@ int
 stages_now(struct stages *stages, struct db_batch **batch, struct staged **out,
            struct coffer_error *err)
 {
-    settle(stages);
-    stages->alone.batch = *batch;
-    *batch = NULL;
-    work(stages, &stages->alone);
+    settle(stages); /* a decoder is one process */
+    begin(&stages->alone, batch);
+    pthread_mutex_lock(&stages->mutex);
+    if (stages->alone.state == AT_WORK)
+        work(stages, &stages->alone, stages->cells);
+    pthread_mutex_unlock(&stages->mutex);
     return result_of(&stages->alone, out, err);
 }
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Batches between being read and being written: where their cells are opened and sealed.
  *
- *   (free) --stages_begin--> waiting --> under work --> ready --stages_take--> taken --stages_release--> (free)
+ *   (free) --stages_begin--> at work --> ready --stages_take--> taken --stages_release--> (free)
  *
  * At full speed a thread of its own does the work, so that one batch is sealed while the one before
- * it is written and the one after it is read; otherwise stages_take() does it.  The thread has no
+ * it is written and the one after it is read; stages_take() does its share of what is not ready yet,
+ * and all of it where there is no thread.  The thread has no
  * database connection: what it refuses is kept with the batch, for the caller to record.  The calls
  * are for one thread, the worker's; batches come out in the order in which they went in.
  */
@@ -30,6 +31,8 @@ struct staged {
     int status;
     struct coffer_error error;
     int state;
+    size_t next;      /* row that nobody works on yet */
+    unsigned workers; /* threads at work on it */
 };
 
 COFFER_MUST_CHECK int stages_new(struct codec *codec, const struct walk_table *table,

@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 int
 sqlite_failed(struct db *db, struct coffer_error *err, const char *doing)
@@ -214,16 +215,62 @@ sqlite_run(struct db *db, const char *sql, const struct coffer_value *params, si
     return rc;
 }
 
+static double
+steady_ms(void)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec * 1000 + (double)now.tv_nsec / 1e6;
+}
+
 int
 sqlite_begin(struct db *db, enum db_txn kind, struct coffer_error *err)
 {
-    return sqlite_exec(db, kind == DB_TXN_WRITE ? "BEGIN IMMEDIATE" : "BEGIN", err);
+    int rc = sqlite_exec(db, kind == DB_TXN_WRITE ? "BEGIN IMMEDIATE" : "BEGIN", err);
+
+    ((struct sqlite_db *)db)->locked_ms = steady_ms();
+    return rc;
 }
 
 int
 sqlite_commit(struct db *db, struct coffer_error *err)
 {
-    return sqlite_exec(db, "COMMIT", err);
+    int rc = sqlite_exec(db, "COMMIT", err);
+
+    db->held_ms = steady_ms() - ((struct sqlite_db *)db)->locked_ms;
+    return rc;
+}
+
+int
+sqlite_relax(struct db *db, struct coffer_error *err)
+{
+    struct sqlite_db *sqlite = (struct sqlite_db *)db;
+    sqlite3_stmt *stmt = NULL;
+    int rc = sqlite_prepare(db,
+                            "SELECT synchronous FROM pragma_synchronous, pragma_journal_mode "
+                            "WHERE journal_mode = 'wal'",
+                            &stmt, err);
+
+    if (rc == COFFER_OK && sqlite->synchronous == 0 && sqlite3_step(stmt) == SQLITE_ROW)
+        sqlite->synchronous = sqlite3_column_int(stmt, 0);
+    sqlite3_finalize(stmt);
+    if (rc == COFFER_OK && sqlite->synchronous > 1)
+        rc = sqlite_exec(db, "PRAGMA synchronous=NORMAL", err);
+    return rc;
+}
+
+void
+sqlite_unrelax(struct db *db)
+{
+    struct sqlite_db *sqlite = (struct sqlite_db *)db;
+    char sql[40];
+
+    if (sqlite->synchronous > 1) {
+        snprintf(sql, sizeof sql, "PRAGMA synchronous=%d", sqlite->synchronous);
+        (void)sqlite3_exec(sqlite->handle, sql, NULL, NULL, NULL);
+    }
+    sqlite->synchronous = 0;
 }
 
 void

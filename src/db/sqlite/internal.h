@@ -10,6 +10,8 @@ struct sqlite_db {
     struct db db;
     sqlite3 *handle;
     int busy_ms;
+    int synchronous;  /* what relax() changed; 0: nothing */
+    double locked_ms; /* when the write transaction began, by the steady clock */
 };
 
 static inline sqlite3 *
@@ -41,6 +43,10 @@ int sqlite_stream(struct db *, const char *, const struct coffer_value *, size_t
 int sqlite_begin(struct db *, enum db_txn, struct coffer_error *);
 int sqlite_commit(struct db *, struct coffer_error *);
 void sqlite_rollback(struct db *);
+/* Between these, commits in WAL mode do not wait for the disk.  A crash of the machine may undo the
+ * last of them, in order; the first commit afterwards makes all durable. */
+COFFER_MUST_CHECK int sqlite_relax(struct db *, struct coffer_error *);
+void sqlite_unrelax(struct db *);
 
 /* types.c: between a stored value and the plaintext of a column's type, exactly reversible or not
  * at all. */

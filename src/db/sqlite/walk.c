@@ -74,6 +74,9 @@ sqlite_walk_open(struct db *db, const struct db_table *table, const struct db_wa
     }
     if (rc == COFFER_OK)
         rc = walk_functions_add(w, err);
+    /* Others wait while a commit does; nothing is lost but work, since WAL keeps the order. */
+    if (rc == COFFER_OK)
+        rc = sqlite_relax(db, err);
     if (rc != COFFER_OK) {
         sqlite_walk_close(&w->walk);
         return rc;
@@ -94,6 +97,7 @@ sqlite_walk_close(struct db_walk *walk)
         sqlite3_finalize(w->bound[i]);
     forget_writes(w);
     sqlite_set_forget(w);
+    sqlite_unrelax(walk->db);
     walk_functions_remove(w);
     mem_free(w);
 }
@@ -250,6 +254,8 @@ take_cell(sqlite3_stmt *stmt, struct db_batch *batch, const struct db_want *want
                sizeof bits);
         storage_add(&batch->storage, &bits, sizeof bits, &cell->stored_plain.ptr);
         cell->stored_plain.len = sizeof bits;
+    } else if (in_place && sealed.type != COFFER_NULL) {
+        cell->stored_plain = cell->sealed; /* the same bytes, once */
     } else {
         storage_add(&batch->storage, stored.data, stored.len, &cell->stored_plain.ptr);
         cell->stored_plain.len = stored.len;

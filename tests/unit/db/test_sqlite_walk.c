@@ -780,6 +780,58 @@ text_form_gives_both_readings(void **state)
     db_table_free(table);
 }
 
+/* Applications wait while a batch commits: in WAL mode it does not wait for the disk, and whatever
+ * follows the walk does, so that it is durable before a key is retired. */
+static void
+in_wal_mode_only_the_walk_leaves_the_disk_to_later(void **state)
+{
+    static const char *const MODES[] = {"wal", "delete"};
+    struct sqlite_file *file = *state;
+    struct db_want want = wants("v", COFFER_TEXT, DB_GOAL_SEAL);
+    struct db_table *table;
+    size_t i;
+
+    sql_run(file->db, "CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT)");
+    table = table_of(file->db, "t");
+    for (i = 0; i < 2; i++) {
+        struct db_walk *walk;
+        char sql[60];
+
+        snprintf(sql, sizeof sql, "PRAGMA journal_mode=%s", MODES[i]);
+        assert_string_equal(sql_text(file->db, sql), MODES[i]);
+        sql_run(file->db, "PRAGMA synchronous=EXTRA");
+        walk = walk_of(file->db, table, &want, 1);
+        assert_string_equal(sql_text(file->db, "PRAGMA synchronous"), i == 0 ? "1" : "3");
+        db_walk_close(walk);
+        assert_string_equal(sql_text(file->db, "PRAGMA synchronous"), "3");
+    }
+    db_table_free(table);
+}
+
+static void
+the_time_of_a_write_is_told_without_the_wait_for_it(void **state)
+{
+    struct sqlite_file *file = *state;
+    struct db_want want = wants("v", COFFER_TEXT, DB_GOAL_SEAL);
+    struct coffer_error err = {0};
+    struct db_table *table;
+    struct db_batch *batch;
+    struct db_walk *walk;
+
+    assert_true(db_held_ms(file->db) == 0);
+    sql_run(file->db, "CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT)\n"
+                      "INSERT INTO t VALUES (1,'a')");
+    table = table_of(file->db, "t");
+    walk = walk_of(file->db, table, &want, 1);
+    batch = batch_of(walk);
+    seal_rows(batch);
+    assert_int_equal(write_of(walk, batch, &err), COFFER_OK);
+    assert_true(db_held_ms(file->db) > 0);
+    db_batch_free(batch);
+    db_walk_close(walk);
+    db_table_free(table);
+}
+
 static void
 a_missing_column_is_said(void **state)
 {
@@ -820,6 +872,8 @@ main(void)
         WITH_FILE(a_companion_goes_there_and_back),
         WITH_FILE(a_companion_row_changed_on_either_side_has_moved),
         WITH_FILE(text_form_gives_both_readings),
+        WITH_FILE(in_wal_mode_only_the_walk_leaves_the_disk_to_later),
+        WITH_FILE(the_time_of_a_write_is_told_without_the_wait_for_it),
         WITH_FILE(a_missing_column_is_said),
     };
 
