@@ -41,7 +41,7 @@ struct rotate_env {
 
 struct throttle_options {
     double rows_per_second;   /* 0: no fixed limit */
-    double duty;              /* share of time a worker may be writing, 0 < duty ≤ 1; 0: default 0.5; 1: as fast as it goes */
+    double duty;              /* share of time a worker may be writing, 0 < duty ≤ 1; 0: default 0.1; 1: as fast as it goes */
     double lag_seconds_max;   /* replica lag above which it pauses; 0: 10 */
     double sessions_max;      /* active sessions above which it slows; 0: no limit */
     double latency_ratio_max; /* slows when its latency probe takes more than this times its best; 0: 2 */

@@ -57,7 +57,7 @@ settle(struct throttle *t)
     struct throttle_options *o = &t->options;
 
     if (!(o->duty > 0) || o->duty > 1)
-        o->duty = o->duty > 1 ? 1 : 0.5;
+        o->duty = o->duty > 1 ? 1 : 0.1;
     if (!(o->lag_seconds_max > 0))
         o->lag_seconds_max = 10;
     if (!(o->latency_ratio_max > 0))

@@ -99,7 +99,7 @@ choose_sizes(struct walker *w)
         w->chunks.rows = CHUNK_ROWS_MAX;
     /* SQLite has one writer: others wait for the whole of a batch, in sleeps of 1, 2, 5, 10 … ms.
      * With 1 ms the first of them mostly suffices. */
-    w->target_ms = sqlite ? (fast ? 100 : 1) : (fast ? 200 : 30);
+    w->target_ms = sqlite ? (fast ? 100 : 1) : (fast ? 200 : 10);
     w->rows_least = sqlite ? SQLITE_ROWS_LEAST : 1;
     w->batch_max = BATCH_ROWS_MAX;
     w->batch_rows = fast ? 5 * BATCH_ROWS_START : BATCH_ROWS_START;

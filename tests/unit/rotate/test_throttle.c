@@ -135,13 +135,13 @@ after(struct fake *fake, struct throttle *t, uint64_t rows, double busy_ms)
 static void
 duty_sets_the_share_of_time(void **state)
 {
-    struct throttle_options half = {0}, quarter = {.duty = 0.25}, all = {.duty = 1};
+    struct throttle_options usual = {0}, quarter = {.duty = 0.25}, all = {.duty = 1};
     struct throttle *t;
     struct fake fake;
 
     fake_new(&fake);
-    t = throttle_of(&fake, &half);
-    assert_int_equal(after(&fake, t, 100, 200), 200); /* the default is one half */
+    t = throttle_of(&fake, &usual);
+    assert_int_equal(after(&fake, t, 100, 20), 180); /* the default is a tenth */
     throttle_free(t);
     t = throttle_of(&fake, &quarter);
     assert_int_equal(after(&fake, t, 100, 200), 600);
