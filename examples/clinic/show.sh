@@ -13,7 +13,7 @@ coffer=$root/build/coffer
 clinic=$(realpath "$root/build/examples/clinic/clinic")
 data=$root/quickstart-data
 keys=(--keyring k.coffer --kek file:kek.bin)
-protect_options=() rotate_options=()
+protect_options=(--duty 0.25) rotate_options=(--duty 0.25)
 traffic=''
 
 # ---- the screen ----
@@ -188,7 +188,7 @@ show_protect() {
     plain "${columns[*]}"
     work protect --shadow-only "$url" "${columns[@]}"
     [ -n "$traffic" ] || clinic_start
-    [ ${#protect_options[@]} -eq 0 ] || note "${protect_options[*]}"
+    [ ${#protect_options[@]} -eq 0 ] || note "with ${protect_options[*]}"
     work protect "$url" "${columns[@]}" "${protect_options[@]}"
     said "$(figures)"
 }
@@ -202,7 +202,7 @@ show_rotate() {
     sleep 3
     calm=$(figures)
     before=$(db_size) written_before=$(db_written)
-    [ ${#rotate_options[@]} -eq 0 ] || note "${rotate_options[*]}"
+    [ ${#rotate_options[@]} -eq 0 ] || note "with ${rotate_options[*]}"
     work rotate "$url" "${rotate_options[@]}"
     during=$(figures)
     size=$before written=$(($(db_written) - written_before))

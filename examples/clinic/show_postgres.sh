@@ -5,7 +5,7 @@ prefix=clinic.
 pg=$url # as libpq's own programs take it
 [[ $url != postgresql:service=* ]] || pg=${url#postgresql:}
 # Every application here goes through libcoffer, and none keeps a row for longer than a second.
-protect_options=(--no-unaware-clients --settle 1s --grace 1s) rotate_options=(--settle 1s --grace 1s)
+protect_options+=(--no-unaware-clients --settle 1s --grace 1s) rotate_options+=(--settle 1s --grace 1s)
 copy_comment="Coffer quickstart: a restored backup; dropped, and made anew, without asking"
 export PGCONNECT_TIMEOUT=${PGCONNECT_TIMEOUT:-10}
 

@@ -201,8 +201,8 @@ int
 kek_open(const char *uri, const struct os *os, kek_prompt prompt, void *prompt_arg,
          struct kek **out, struct coffer_error *err)
 {
-    enum scheme scheme;
-    const char *rest;
+    enum scheme scheme = SCHEME_FILE;
+    const char *rest = "";
     int rc;
 
     *out = NULL;
@@ -220,8 +220,8 @@ int
 kek_prepare(const char *uri, const struct os *os, bool *made, struct coffer_error *err)
 {
     struct secret *key = NULL;
-    enum scheme scheme;
-    const char *rest;
+    enum scheme scheme = SCHEME_FILE;
+    const char *rest = "";
     uint64_t stamp;
     int rc;
 
@@ -251,8 +251,8 @@ kek_secret(const char *uri, const struct os *os, kek_prompt prompt, void *prompt
            struct secret **out, struct coffer_error *err)
 {
     struct secret *content = NULL;
-    enum scheme scheme;
-    const char *rest;
+    enum scheme scheme = SCHEME_FILE;
+    const char *rest = "";
     int rc;
 
     *out = NULL;

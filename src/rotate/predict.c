@@ -113,7 +113,7 @@ table_cost(struct session *s, const struct keyring_column *columns, size_t count
 static void
 say_cost(struct session *s, const char *name, const struct cost *cost)
 {
-    char time[32], wal[32], file[32], dead[32], rate[32], server[220] = "";
+    char time[32], wal[32], file[32], dead[32], rate[32], server[280] = "";
     double lag_max =
         s->options->throttle.lag_seconds_max > 0 ? s->options->throttle.lag_seconds_max : 10;
 

@@ -162,7 +162,7 @@ file_settle(const struct volume *volume, struct lower *lower, bool *changed,
             struct coffer_error *err)
 {
     struct metadata metadata;
-    uint64_t size;
+    uint64_t size = 0;
     int rc;
 
     *changed = false;
