@@ -4,14 +4,17 @@
 #include "field/field.h"
 #include "ledger/audit.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* Escrowed keys into this copy of the keyring, in memory alone: for reading a restored backup beside the live database. */
 static int
-take_escrow(struct cli *cli, struct keyring_store *store, const struct keyring *from, struct keyring *into,
-            struct coffer_error *err)
+take_escrow(struct cli *cli, struct keyring_store *store, const char *database, const struct keyring *from,
+            struct keyring *into, struct coffer_error *err)
 {
-    int rc = COFFER_OK;
+    json_t *taken = json_array(), *details;
+    char *text = NULL, hex[9];
+    int rc = taken == NULL ? error_nomem(err) : COFFER_OK;
 
     for (size_t i = 0; rc == COFFER_OK && i < keyring_key_count(from); i++) {
         const struct keyring_key *key = keyring_key_at(from, i);
@@ -27,11 +30,20 @@ take_escrow(struct cli *cli, struct keyring_store *store, const struct keyring *
             rc = keyring_decode_again(buf_view(&content), from, &escrowed, err);
         if (rc == COFFER_OK)
             rc = keyring_import(into, escrowed, &count, err);
+        if (rc == COFFER_OK && json_array_append_new(taken, json_string(key_hex(key->id, hex))) != 0)
+            rc = error_nomem(err);
         keyring_free(escrowed);
         buf_wipe(&content);
     }
-    if (rc == COFFER_OK) /* who reads under retired keys is written down */
-        rc = audit_change(store, cli->os, cli->who, "escrow.read", NULL, NULL, NULL, NULL, err);
+    /* Who reads under retired keys is written down. */
+    details = json_pack("{s:s, s:o*}", "database", database, "keys", taken);
+    if (rc == COFFER_OK && details != NULL)
+        text = json_dumps(details, JSON_COMPACT);
+    if (rc == COFFER_OK)
+        rc = text == NULL ? error_nomem(err)
+                          : audit_change(store, cli->os, cli->who, "escrow.read", text, NULL, NULL, NULL, err);
+    json_decref(details);
+    free(text);
     return rc;
 }
 
@@ -56,7 +68,7 @@ reader_open(struct cli *cli, const struct cli_url *url, struct reader *out, stru
     if (rc == COFFER_OK)
         rc = keyring_clone(out->keyring, &taken, err);
     if (rc == COFFER_OK && args_flag(cli->args, "escrow"))
-        rc = take_escrow(cli, out->store, out->keyring, taken, err);
+        rc = take_escrow(cli, out->store, out->database->name, out->keyring, taken, err);
     if (rc == COFFER_OK)
         rc = coffer_adopt(&taken, &out->coffer, err);
     keyring_free(taken);

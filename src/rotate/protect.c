@@ -15,7 +15,9 @@
 #include "rotate/recover.h"
 
 #include <inttypes.h>
+#include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- registration: the keyring knows database and columns, all in phase off ---- */
@@ -285,6 +287,24 @@ confirm(struct session *s, size_t count, struct coffer_error *err)
     return error_set(err, COFFER_E_CANCELLED, "nothing was changed; answer yes, or give --yes");
 }
 
+/* Which columns of which database the keyring now holds. */
+static char *
+register_details(const struct session *s, const struct keyring_column *columns, size_t count)
+{
+    json_t *names = json_array(), *details;
+    char *text;
+
+    for (size_t i = 0; i < count; i++)
+        if (json_array_append_new(names, json_sprintf("%s.%s", columns[i].table, columns[i].name)) != 0) {
+            json_decref(names);
+            return NULL;
+        }
+    details = json_pack("{s:s, s:o}", "database", s->database->name, "columns", names);
+    text = details == NULL ? NULL : json_dumps(details, JSON_COMPACT);
+    json_decref(details);
+    return text;
+}
+
 static int
 run_protect(struct session *s, struct keyring_column *columns, size_t count,
             struct coffer_error *err)
@@ -292,6 +312,7 @@ run_protect(struct session *s, struct keyring_column *columns, size_t count,
     struct register_arg arg = {.s = s, .columns = columns, .count = count};
     struct uuid *ids = mem_array(count + 1, sizeof *ids);
     struct rotation r = {0};
+    char *details = NULL;
     size_t i;
     int rc = ids == NULL ? error_nomem(err) : host_database_adopt(s->database, err);
 
@@ -299,8 +320,12 @@ run_protect(struct session *s, struct keyring_column *columns, size_t count,
         columns[i].database = s->database->id;
         ids[i] = columns[i].id;
     }
-    if (rc == COFFER_OK)
-        rc = session_change(s, "column.register", NULL, change_register, &arg, err);
+    if (rc == COFFER_OK) {
+        details = register_details(s, columns, count);
+        rc = details == NULL ? error_nomem(err)
+                             : session_change(s, "column.register", details, change_register, &arg, err);
+        free(details);
+    }
     if (rc == COFFER_OK) {
         s->database->registered = true;
         rc = host_database_saw(s->database, NULL, err);

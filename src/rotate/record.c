@@ -56,7 +56,10 @@ record_write(const struct rotation *r)
         char id[37];
 
         uuid_format(&r->columns[i], id);
-        json_array_append_new(columns, json_string(id));
+        if (json_array_append_new(columns, json_string(id)) != 0) { /* a record without one of its columns would be believed */
+            json_decref(columns);
+            return NULL;
+        }
     }
     root = json_pack("{s:s,s:s,s:s,s:o,s:o,s:o,s:i,s:b,s:b,s:b,s:I,s:I,s:I,s:I,s:s,s:I,s:I}", "kind",
                      rotation_kind_name(r->kind), "step", rotation_step_name(r->step), "line",

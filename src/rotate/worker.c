@@ -126,8 +126,10 @@ walker_open(struct walker *w, struct coffer_error *err)
         return rc;
     rc = throttle_new(&worker->options->throttle, worker->database, w->table->table,
                       worker->env->os, &w->throttle, err);
-    if (rc == COFFER_OK)
+    if (rc == COFFER_OK) {
         throttle_follow(w->throttle, worker->rotation->id);
+        rc = throttle_after(w->throttle, 0, 0, worker->env, err); /* what holds the work holds its first batch, too */
+    }
     /* At full speed the second core seals; under a throttle it is the application's. */
     if (rc == COFFER_OK)
         rc = stages_new(worker->codec, w->table, worker->options,
