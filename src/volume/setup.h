@@ -24,6 +24,14 @@ struct volume_key_set {
     size_t count;
 };
 
+/* The rotation that is open (lifecycle.h).  Files and names are on their way to `options` as these stand; an abort goes back to the form
+ * that is kept here.  While one is open names of both forms are understood (options.mixed_names). */
+struct volume_rotation {
+    unsigned work; /* enum volume_work; 0: none is open */
+    unsigned former_key_bits, former_name_key_bits;
+    bool former_encrypt_names;
+};
+
 struct volume_setup {
     char lower[VOLUME_PATH_MAX]; /* absolute, without symbolic links */
     const struct volume_format *format;
@@ -32,6 +40,7 @@ struct volume_setup {
     struct uuid id;                 /* of the volume, if in_keyring; this and what follows */
     char line[KEYRING_NAME_MAX];    /* of its keys: "volume/" ‖ id */
     uint64_t record_epoch;          /* of the record: grows with each change of it */
+    struct volume_rotation rotation; /* of the record */
     bool importing;                 /* an import has begun and not ended: files may be under a passphrase still */
     struct volume_key_set keys;     /* of file contents */
     struct volume_key_set names;    /* of names and link targets */
