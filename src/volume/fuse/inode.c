@@ -252,15 +252,20 @@ inode_forget_number(struct volume_fs *fs, struct inode *inode)
     pthread_mutex_unlock(&fs->table.mutex);
 }
 
-/* What may be opened for reading and writing is; the rest gets a descriptor that has no effect on it. */
+/* What may be opened for reading and writing is; the rest gets a descriptor that has no effect on it.  Nothing is written below a
+ * read-only mount, not even what a format would repair on the way. */
 static int
-open_named(int folder_fd, const char *lower, const struct stat *st, enum access *access)
+open_named(struct volume_fs *fs, int folder_fd, const char *lower, const struct stat *st,
+           enum access *access)
 {
     int flags = O_CLOEXEC | O_NOFOLLOW, fd = -1;
 
     *access = ACCESS_WRITE;
     if (S_ISREG(st->st_mode)) {
-        fd = openat(folder_fd, lower, flags | O_RDWR | O_NONBLOCK);
+        if (fs->options->read_only)
+            errno = EROFS;
+        else
+            fd = openat(folder_fd, lower, flags | O_RDWR | O_NONBLOCK);
         if (fd < 0 && (errno == EACCES || errno == EPERM || errno == EROFS || errno == ETXTBSY)) {
             *access = ACCESS_READ;
             fd = openat(folder_fd, lower, flags | O_RDONLY | O_NONBLOCK);
@@ -287,7 +292,7 @@ inode_acquire(struct volume_fs *fs, int folder_fd, const char *lower_name, struc
         if (*out != NULL)
             return 0;
         inode_make_room(fs);
-        fd = open_named(folder_fd, lower_name, &st, &access);
+        fd = open_named(fs, folder_fd, lower_name, &st, &access);
         if (fd < 0)
             return -errno;
         if (fstat(fd, &now) == 0 && now.st_ino == st.st_ino && now.st_dev == st.st_dev)

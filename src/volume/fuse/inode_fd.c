@@ -229,13 +229,16 @@ static int
 open_again(struct volume_fs *fs, struct inode *inode)
 {
     enum access access = ACCESS_PATH;
-    int fd, rc;
+    int fd = -1, rc;
 
     if (inode->handle == NULL)
         return -ESTALE;
     if (S_ISREG(inode->type)) {
         access = ACCESS_WRITE;
-        fd = open_handle(fs, inode, O_RDWR | O_NONBLOCK);
+        if (fs->options->read_only)
+            errno = EROFS;
+        else
+            fd = open_handle(fs, inode, O_RDWR | O_NONBLOCK);
         if (fd < 0 && (errno == EACCES || errno == EPERM || errno == EROFS || errno == ETXTBSY)) {
             access = ACCESS_READ;
             fd = open_handle(fs, inode, O_RDONLY | O_NONBLOCK);
