@@ -141,7 +141,8 @@ struct volume_format {
     int (*file_sync)(struct volume_file *file, bool data_only, struct coffer_error *err);
 
     /* After a crash, on a volume opened with after_crash: a size that the lower file does not reach is made the one that it
-     * holds.  Needs no key; file_open does it too.  `*changed` false: there was nothing to do.  The caller syncs. */
+     * holds.  Needs no key; file_open does it too.  `*changed` false: there was nothing to do.  The caller syncs.  NULL: such a format
+     * needs none of this.  Blocks are the caller's business: what reads as zeros he writes again where the lower file has holes. */
     int (*file_settle)(const struct volume *volume, struct lower *lower, bool *changed, struct coffer_error *err);
 
     /* Rotation without data: write the file's metadata anew, wrapped under keys[0] alone.  The bytes that change lie in one

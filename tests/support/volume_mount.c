@@ -11,6 +11,9 @@
  * --old K                another one that opens files; --next if not given
  * --next K               the one that "copy" moves files to (51)
  * --bits N --encrypt-names --xattr-metadata --after-crash   as in struct volume_options
+ *                        (--after-crash is on by itself where the machine stopped while it was mounted)
+ * --settle-stop N        SIGKILL in the N-th file that is settled after a crash
+ * --settle-fail N        EIO there
  * --log FILE             where its lines go
  * --descriptors N --threads N --only-me --read-only --options LIST --direct PATTERN
  *
@@ -25,6 +28,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -123,6 +127,34 @@ stopping(void *arg, struct volume_fs *fs)
 
 /* ---- volumes ---- */
 
+static int settle_stop, settle_fail;
+
+/* ecryptfs's, which dies or fails once. */
+static int
+faulty_settle(const struct volume *volume, struct lower *lower, bool *changed,
+              struct coffer_error *err)
+{
+    static int count;
+
+    count++;
+    if (count == settle_stop)
+        (void)raise(SIGKILL);
+    *changed = false;
+    return count == settle_fail ? -EIO : volume_ecryptfs.file_settle(volume, lower, changed, err);
+}
+
+static const struct volume_format *
+ecryptfs_format(void)
+{
+    static struct volume_format faulty;
+
+    if (settle_stop == 0 && settle_fail == 0)
+        return &volume_ecryptfs;
+    faulty = volume_ecryptfs;
+    faulty.file_settle = faulty_settle;
+    return &faulty;
+}
+
 static struct volume_options format_options = {.key_bits = 256};
 
 static struct volume *
@@ -197,14 +229,15 @@ main(int argc, char **argv)
         {"next", 1, NULL, 'n'},          {"crashed", 1, NULL, 'C'},
         {"format", 1, NULL, 'F'},        {"bits", 1, NULL, 'b'},
         {"encrypt-names", 0, NULL, 'e'}, {"xattr-metadata", 0, NULL, 'x'},
-        {"after-crash", 0, NULL, 'a'},   {NULL, 0, NULL, 0}};
+        {"after-crash", 0, NULL, 'a'},   {"settle-stop", 1, NULL, 's'},
+        {"settle-fail", 1, NULL, 'S'},   {NULL, 0, NULL, 0}};
     struct volume_mount_options options = {
         .log = log_line, .control = control, .stopping = stopping};
     struct volume_background *background = NULL;
     struct coffer_error err = {0};
     const char *direct[8];
     const char *key = "90", *old = NULL, *next_key = "51";
-    bool ecryptfs = false;
+    bool ecryptfs = false, was_crash = false;
     bool foreground = false, parent = false;
     const struct volume_format *format;
     struct volume *volume;
@@ -235,6 +268,12 @@ main(int argc, char **argv)
             break;
         case 'a':
             format_options.after_crash = true;
+            break;
+        case 's':
+            settle_stop = atoi(optarg);
+            break;
+        case 'S':
+            settle_fail = atoi(optarg);
             break;
         case 'l':
             log_fd = open(optarg, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
@@ -283,7 +322,9 @@ main(int argc, char **argv)
         return 0;
     lower_fd = open(options.lower, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     options.background = background;
-    format = ecryptfs ? &volume_ecryptfs : &plain_format;
+    format = ecryptfs ? ecryptfs_format() : &plain_format;
+    if (volume_lower_crashed(options.lower, &was_crash, NULL) == COFFER_OK && was_crash)
+        format_options.after_crash = true;
     volume = make_volume(format, key, old != NULL ? old : next_key);
     next = make_volume(format, next_key, key);
     rc = volume_mount_run(&options, format, volume, &err);

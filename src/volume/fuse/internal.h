@@ -101,12 +101,19 @@ reply_status(fuse_req_t req, int rc)
 /* ---- report.c ---- */
 /* The errno a caller sees for what a format returned; damage is reported once an inode, with its path. */
 int report_failure(struct volume_fs *fs, struct inode *inode, int rc, const struct coffer_error *err);
+/* The upper path of a lower one below the lower folder; a name that is not the volume's stays as it is. */
+void report_path(struct volume_fs *fs, const char *lower, char *out, size_t size);
 void fs_log(struct volume_fs *fs, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* ---- caller.c ---- */
 /* Act for who asks: new files get that owner and mask.  Every caller_become() is followed by caller_restore(). */
 void caller_become(struct volume_fs *fs, const struct fuse_ctx *ctx);
 void caller_restore(struct volume_fs *fs);
+
+/* ---- settle.c ---- */
+/* The machine stopped while this lower folder was mounted: make every lower file what it is read as, and sync it.  `*settled` false: some
+ * file could not be, so the crash must stay on record.  Damaged files are logged, and no reason for that. */
+int settle_after_crash(struct volume_fs *fs, bool *settled, struct coffer_error *err);
 
 /* ---- attr.c ---- */
 /* What the upper file looks like.  The inode is not locked by the caller. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The life of a mount, from the lower folder's lock to its release.
  *
- *   lock the lower folder ─▶ mount ─▶ serve ─▶ (unmounted) ─▶ close every file ─▶ sync the lower filesystem ─▶ unlock
+ *   lock the lower folder ─▶ (after a crash: settle.c) ─▶ mount ─▶ serve ─▶ (unmounted) ─▶ close every file ─▶ sync the lower filesystem ─▶ unlock
  *
  * The lock is flock(2) on the lower folder itself, so that nothing has to lie in it.  What does lie in it while it is mounted is
  * the mark .coffer.mounted with the kernel's boot id: found later with another boot id, the machine stopped meanwhile.
@@ -278,6 +278,21 @@ fs_close(struct volume_fs *fs, bool marked)
         close(fs->root_fd);
 }
 
+/* `*marked`: the mark is this mount's, which takes it away at the end.  That of a crash stays as long as a file needs it, even
+ * for the mounts to come. */
+static int
+mark(struct volume_fs *fs, bool *marked, struct coffer_error *err)
+{
+    bool settled = true;
+    int rc = mark_says_crash(fs->root_fd) ? settle_after_crash(fs, &settled, err) : COFFER_OK;
+
+    if (rc == COFFER_OK && settled) {
+        rc = mark_set(fs->root_fd, fs->options->lower, err);
+        *marked = rc == COFFER_OK;
+    }
+    return rc;
+}
+
 static int
 run(struct volume_fs *fs, struct coffer_error *err)
 {
@@ -296,10 +311,8 @@ run(struct volume_fs *fs, struct coffer_error *err)
     rc = lower_lock(fs, err);
     if (rc == COFFER_OK)
         rc = fs_open(fs, err);
-    if (rc == COFFER_OK && !fs->options->read_only) {
-        rc = mark_set(fs->root_fd, fs->options->lower, err);
-        marked = rc == COFFER_OK;
-    }
+    if (rc == COFFER_OK && !fs->options->read_only)
+        rc = mark(fs, &marked, err);
     if (rc == COFFER_OK) {
         signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
         rc = signals < 0

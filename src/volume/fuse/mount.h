@@ -42,9 +42,14 @@ struct volume_mount_options {
  * unmount; if the volume is in use then, it leaves the tree and is served until its last user is gone.
  * `volume` stays the caller's.
  *
+ * If the machine stopped while the lower folder was mounted (volume_lower_crashed(), which the caller asks before he opens the
+ * volume, for volume_options.after_crash), every lower file is settled and synced before the volume is served, and only then is
+ * the crash forgotten.  A file that cannot be, and a read-only mount, leave it on record.
+ *
  * COFFER_E_NOTFOUND  lower folder or mount point is missing
  * COFFER_E_CONFLICT  the lower folder is mounted already
  * COFFER_E_REFUSED   the mount point cannot be used
+ * COFFER_E_CANCELLED a signal came while files were settled
  * COFFER_E_IO        the system said no; the message says what */
 int volume_mount_run(const struct volume_mount_options *options, const struct volume_format *format, struct volume *volume,
                      struct coffer_error *err);

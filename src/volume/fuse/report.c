@@ -23,13 +23,13 @@ fs_log(struct volume_fs *fs, const char *format, ...)
     fs->options->log(fs->options->log_arg, line);
 }
 
-/* The upper path of a lower one below the lower folder, name by name; a name that is not the volume's stays as it is. */
-static void
-upper_path(struct volume_fs *fs, const char *lower, char *out, size_t size)
+void
+report_path(struct volume_fs *fs, const char *lower, char *out, size_t size)
 {
     char upper[VOLUME_NAME_MAX + 1];
     size_t used = 0;
 
+    out[0] = 0;
     while (*lower != 0) {
         size_t len = strcspn(lower, "/");
         const char *name = lower;
@@ -72,10 +72,10 @@ describe(struct volume_fs *fs, struct inode *inode, char *out, size_t size)
         lower[len] = 0;
         /* A descriptor from a handle may not know its name ("/" or a deleted one): then the number has to do. */
         if (lstat(lower, &st) == 0 && st.st_ino == inode->ino)
-            upper_path(fs, lower + base_len, out, size);
+            report_path(fs, lower + base_len, out, size);
         else if (fstatat(fs->root_fd, lower + base_len + 1, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
                  st.st_ino == inode->ino)
-            upper_path(fs, lower + base_len, out, size);
+            report_path(fs, lower + base_len, out, size);
     }
     inode_unpin(fs, inode);
 }
