@@ -190,7 +190,7 @@ main(int argc, char **argv)
     memset(w.in, 'a', EXTENTS_MAX * EXTENT);
     memset(w.out, 'b', EXTENTS_MAX * EXTENT);
     must(volume_ecryptfs.key_set(bytes_str("Test"), bytes_str(""), &key, NULL) == 0, "key_set");
-    must(volume_ecryptfs.open(&options, &key, 1, NULL, &volume, NULL) == 0, "open");
+    must(volume_ecryptfs.open(&options, &key, 1, NULL, 0, &volume, NULL) == 0, "open");
     must(volume_ecryptfs.file_create(volume, &idle, &w.file, NULL) == 0, "file_create");
     must(volume_ecryptfs.file_write(w.file, w.in, EXTENTS_MAX * EXTENT, 0, 0, NULL) == 0,
          "file_write");

@@ -25,6 +25,7 @@
 #define VOLUME_NAME_MAX 255     /* bytes of a lower name, without the final zero */
 #define VOLUME_TARGET_MAX 4095  /* bytes of a lower symbolic link's target */
 #define VOLUME_KEY_NAME 16      /* hex digits of the longest key name of a format (an eCryptfs signature) */
+#define VOLUME_FORMER_CIPHERS 3 /* ciphers that names may be under beside the present one */
 
 /* ---- the lower file ---- */
 
@@ -71,6 +72,10 @@ struct volume_options {
     bool encrypt_names;    /* names and link targets */
     unsigned name_key_bits; /* of all names of the volume; 0: as key_bits.  Stays when key_bits changes. */
     const char *name_cipher; /* eCryptfs: of names, where it is not AES: "blowfish-448", as in volume_file_info; NULL: AES */
+    /* Names and link targets may stand in other forms than the present one, too: plain while encrypt_names, encrypted while
+     * not, or under a cipher of former_name_ciphers ("aes-192"; unused ones are NULL).  Other name keys need no such leave. */
+    bool mixed_names;
+    const char *former_name_ciphers[VOLUME_FORMER_CIPHERS];
     bool xattr_metadata;   /* eCryptfs: metadata in an extended attribute instead of a header */
     bool plain_passthrough; /* eCryptfs: files without a marker are shown as they are, read only */
     /* The machine, not just the filesystem, stopped while the volume was mounted: growth that nobody synced may have left a
@@ -105,20 +110,34 @@ struct volume_format {
     /* Derive what this format needs from a passphrase-equivalent (1 to 64 bytes).  Slow (a key derivation): hold no lock. */
     int (*key_set)(struct bytes passphrase, struct bytes salt, struct volume_key *key, struct coffer_error *err);
 
-    /* A volume that writes under `keys[0]` and reads under any; `name_key` seals names (NULL: keys[0]).  Copies what it needs. */
-    int (*open)(const struct volume_options *options, const struct volume_key *keys, size_t count, const struct volume_key *name_key,
-                struct volume **out, struct coffer_error *err);
+    /* A volume that writes files under `keys[0]` and names under `name_keys[0]`, and reads under any of each; `name_count` 0:
+     * the same keys.  Copies what it needs. */
+    int (*open)(const struct volume_options *options, const struct volume_key *keys, size_t count, const struct volume_key *name_keys,
+                size_t name_count, struct volume **out, struct coffer_error *err);
     void (*close)(struct volume *volume);
-    /* Change the keys while files are open: files made from now on, and rewraps, use the new keys[0]. */
-    int (*keys_change)(struct volume *volume, const struct volume_key *keys, size_t count, struct coffer_error *err);
+    /* Change keys and options while files are open: what is made from now on, and rewraps, follow the new ones.  All options but
+     * xattr_metadata, plain_passthrough and after_crash, which stay as they were at open.  On a mounted volume call names_change()
+     * (fuse/names.h), which sees to it that nobody is about to make a name in the form that was.  On failure nothing has changed. */
+    int (*change)(struct volume *volume, const struct volume_options *options, const struct volume_key *keys, size_t count,
+                  const struct volume_key *name_keys, size_t name_count, struct coffer_error *err);
     const char *const *hidden_xattrs; /* NULL-ended: never shown or set through the upper file */
     size_t (*name_max)(const struct volume *volume); /* bytes of the longest upper name */
 
-    /* Names and link targets, pure.  to_upper: -ENOENT for a lower name that is not this volume's (the core hides it). */
+    /* Names and link targets, pure.  to_lower: the present form; -EPERM for a name that would be taken for another one, sealed.
+     * to_upper: any form; -ENOENT for a lower name that is not this volume's (the core hides it). */
     int (*name_to_lower)(const struct volume *volume, struct bytes upper, char lower[VOLUME_NAME_MAX + 1], struct coffer_error *err);
     int (*name_to_upper)(const struct volume *volume, struct bytes lower, char upper[VOLUME_NAME_MAX + 1], struct coffer_error *err);
     int (*target_to_lower)(const struct volume *volume, struct bytes upper, struct buf *lower, struct coffer_error *err);
     int (*target_to_upper)(const struct volume *volume, struct bytes lower, struct buf *upper, struct coffer_error *err);
+
+    /* The other forms that a name may stand in.  names_mixed: there are any.  name_former: the one of index `i`; -ENOENT beyond the
+     * last; another error: the name has none of that kind (it is too long), the next may be there.  What is_current() is asked for and
+     * is not this volume's is not current. */
+    bool (*names_mixed)(const struct volume *volume);
+    int (*name_former)(const struct volume *volume, unsigned i, struct bytes upper, char lower[VOLUME_NAME_MAX + 1],
+                       struct coffer_error *err);
+    bool (*name_is_current)(const struct volume *volume, struct bytes lower);
+    bool (*target_is_current)(const struct volume *volume, struct bytes lower);
 
     /* Upper size and keys, without a key and without opening: for stat and status.  Reads one lower page at most. */
     int (*file_info)(const struct volume *volume, struct lower *lower, struct volume_file_info *info, struct coffer_error *err);

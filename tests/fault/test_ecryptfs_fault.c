@@ -18,6 +18,7 @@
 #define EXTENT 4096u
 #define OLD_SIZE (5 * EXTENT + 1000)
 
+static const struct volume_options WRITES = {.key_bits = 256};
 static struct volume_key keys[2];
 static struct volume *volume, *xattr_volume;
 static uint8_t old_content[OLD_SIZE];
@@ -271,7 +272,7 @@ metadata_on_a_disk_that_fails(void **state)
         }
         memory_lower_fail(f.m, 1, -EIO, 0);
         assert_int_equal(F->file_info(volumes[v], &f.m->lower, &info, NULL), -EIO);
-        assert_int_equal(F->keys_change(volumes[v], swapped, 2, NULL), 0);
+        assert_int_equal(F->change(volumes[v], &WRITES, swapped, 2, NULL, 0, NULL), 0);
         for (unsigned nth = 1;; nth++) {
             memory_lower_fail(f.m, nth, -EIO, 0);
             rc = F->file_rewrap(volumes[v], &f.m->lower, &changed, NULL);
@@ -284,7 +285,7 @@ metadata_on_a_disk_that_fails(void **state)
             f.m->closed = false;
         }
         assert_true(changed);
-        assert_int_equal(F->keys_change(volumes[v], keys, 2, NULL), 0);
+        assert_int_equal(F->change(volumes[v], &WRITES, keys, 2, NULL, 0, NULL), 0);
         memory_lower_free(f.m);
 
         f.m = memory_lower_new();
@@ -348,10 +349,10 @@ whole_life(void)
     struct volume_file *file = NULL;
     char name[VOLUME_NAME_MAX + 1];
     uint8_t out[100];
-    int rc = F->open(&options, keys, 2, NULL, &v, NULL);
+    int rc = F->open(&options, keys, 2, NULL, 0, &v, NULL);
 
     if (rc == 0)
-        rc = F->keys_change(v, keys, 1, NULL);
+        rc = F->change(v, &options, keys, 1, NULL, 0, NULL);
     if (rc == 0)
         rc = F->file_create(v, &m->lower, &file, NULL);
     if (rc == 0)
@@ -447,7 +448,8 @@ many_readers_of_one_file(void **state)
         assert_int_equal(pthread_create(&threads[i], NULL, read_much, &readers[i]), 0);
     }
     for (unsigned i = 0; i < 20; i++)
-        assert_int_equal(F->keys_change(volume, i % 2 == 0 ? swapped : keys, 2, NULL), 0);
+        assert_int_equal(F->change(volume, &WRITES, i % 2 == 0 ? swapped : keys, 2, NULL, 0, NULL),
+                         0);
     for (size_t i = 0; i < 4; i++) {
         assert_int_equal(pthread_join(threads[i], NULL), 0);
         assert_int_equal(readers[i].bad, 0);
@@ -463,9 +465,9 @@ set_up(void **state)
 
     assert_int_equal(F->key_set(bytes_str("Test"), bytes_str(""), &keys[0], NULL), 0);
     assert_int_equal(F->key_set(bytes_str("Second"), bytes_str(""), &keys[1], NULL), 0);
-    assert_int_equal(F->open(&options, keys, 2, NULL, &volume, NULL), 0);
+    assert_int_equal(F->open(&options, keys, 2, NULL, 0, &volume, NULL), 0);
     options.xattr_metadata = true;
-    assert_int_equal(F->open(&options, keys, 2, NULL, &xattr_volume, NULL), 0);
+    assert_int_equal(F->open(&options, keys, 2, NULL, 0, &xattr_volume, NULL), 0);
     for (size_t i = 0; i < OLD_SIZE; i++)
         old_content[i] = (uint8_t)(i * 13 + i / 250);
     return 0;

@@ -36,7 +36,7 @@ start(void)
     expect(F->key_set(bytes_str("Test"), bytes_str(""), &keys[0], NULL) == 0);
     expect(F->key_set(bytes_str("Second"), bytes_str(""), &keys[1], NULL) == 0);
     expect(F->key_set(bytes_str("Test"), ecryptfs_name_salt(), &name_key, NULL) == 0);
-    expect(F->open(&options, keys, 2, &name_key, &volume, NULL) == 0);
+    expect(F->open(&options, keys, 2, &name_key, 1, &volume, NULL) == 0);
 }
 
 static void

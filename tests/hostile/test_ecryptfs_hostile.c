@@ -142,7 +142,7 @@ each_bit_of_an_attribute_flipped(void **state)
     struct volume *volume = NULL;
     struct memory_lower *m;
 
-    assert_int_equal(F->open(&options, &key, 1, NULL, &volume, NULL), 0);
+    assert_int_equal(F->open(&options, &key, 1, NULL, 0, &volume, NULL), 0);
     m = sealed(volume);
     assert_int_equal(m->xattr_len, 97);
     for (size_t at = 0; at < 97; at++)
@@ -291,7 +291,7 @@ set_up(void **state)
     for (unsigned i = 0; i < 3; i++) {
         struct volume_options options = {.key_bits = 128 + 64 * i};
 
-        assert_int_equal(F->open(&options, &key, 1, NULL, &volumes[i], NULL), 0);
+        assert_int_equal(F->open(&options, &key, 1, NULL, 0, &volumes[i], NULL), 0);
     }
     for (size_t i = 0; i < SIZE; i++)
         content[i] = (uint8_t)(i * 13 + i / 250);

@@ -211,7 +211,7 @@ check_tree(struct tree *tree)
         .key_bits = tree->key_bits, .encrypt_names = tree->names, .xattr_metadata = tree->xattr};
     char path[512];
 
-    assert_int_equal(F->open(&options, &key, 1, NULL, &tree->volume, NULL), 0);
+    assert_int_equal(F->open(&options, &key, 1, NULL, 0, &tree->volume, NULL), 0);
     read_lists(tree);
     (void)snprintf(path, sizeof path, "%s/lower.tar.xz", folder);
     tar_read(path, check_entry, tree);
@@ -270,7 +270,7 @@ another_passphrase_opens_none(void **state)
     char path[512];
 
     assert_int_equal(F->key_set(bytes_str("incorrect horse"), bytes_str(""), &wrong, NULL), 0);
-    assert_int_equal(F->open(&options, &wrong, 1, NULL, &tree.volume, NULL), 0);
+    assert_int_equal(F->open(&options, &wrong, 1, NULL, 0, &tree.volume, NULL), 0);
     (void)snprintf(path, sizeof path, "%s/lower.tar.xz", folder);
     tar_read(path, refuse_entry, &tree);
     assert_int_equal(tree.files, 150);

@@ -22,7 +22,7 @@ volume_of(unsigned key_bits, const char *name_cipher)
         .key_bits = key_bits, .encrypt_names = true, .name_cipher = name_cipher};
     struct volume *volume = NULL;
 
-    assert_int_equal(F->open(&options, &test_key, 1, &name_key, &volume, NULL), 0);
+    assert_int_equal(F->open(&options, &test_key, 1, &name_key, 1, &volume, NULL), 0);
     return volume;
 }
 
@@ -132,7 +132,7 @@ check_name(struct kat_case *c)
     struct volume_key key = {0};
 
     assert_int_equal(F->key_set(bytes_str("Test"), kat_bytes(c, "salt"), &key, NULL), 0);
-    assert_int_equal(F->open(&options, &test_key, 1, &key, &volume, NULL), 0);
+    assert_int_equal(F->open(&options, &test_key, 1, &key, 1, &volume, NULL), 0);
     check_name_of(volume, kat_text(c, "upper"), kat_text(c, "lower"));
     F->close(volume);
     secret_free(key.secret);
@@ -275,13 +275,13 @@ any_of_several_keys_opens_a_file(void **state)
     assert_true(hex_decode(bytes_str(HEADER), raw, sizeof raw, &len));
     put_be32(raw + 12, 0x3c81b7f5);
     m = memory_lower_of(bytes_of(raw, sizeof raw));
-    assert_int_equal(F->open(&options, &test_key, 1, NULL, &volume, NULL), 0);
+    assert_int_equal(F->open(&options, &test_key, 1, NULL, 0, &volume, NULL), 0);
     assert_int_equal(F->file_info(volume, &m->lower, &info, NULL), 0);
     assert_int_equal(info.key_count, 2);
     assert_string_equal(info.keys[1], "66ff59f9eacdc15b");
     assert_false(F->file_is_current(volume, &info));
     assert_int_equal(F->file_open(volume, &m->lower, &one, NULL), 0);
-    assert_int_equal(F->keys_change(volume, &second_key, 1, NULL), 0);
+    assert_int_equal(F->change(volume, &options, &second_key, 1, NULL, 0, NULL), 0);
     assert_int_equal(F->file_open(volume, &m->lower, &two, NULL), 0);
     assert_memory_equal(one->root_iv, two->root_iv, 16);
     F->file_close(one);

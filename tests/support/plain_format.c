@@ -75,6 +75,31 @@ plain_target(const struct volume *volume, struct bytes from, struct buf *to,
     return to->failed ? -ENAMETOOLONG : 0;
 }
 
+static bool
+plain_mixed(const struct volume *volume)
+{
+    return false;
+}
+
+static int
+plain_former(const struct volume *volume, unsigned i, struct bytes upper,
+             char lower[VOLUME_NAME_MAX + 1], struct coffer_error *err)
+{
+    return -ENOENT;
+}
+
+static bool
+plain_name_current(const struct volume *volume, struct bytes lower)
+{
+    return lower.len > 2 && memcmp(lower.ptr, "p.", 2) == 0;
+}
+
+static bool
+plain_target_current(const struct volume *volume, struct bytes lower)
+{
+    return true;
+}
+
 /* ---- the header ---- */
 
 static ssize_t
@@ -303,6 +328,10 @@ const struct volume_format plain_format = {
     .name_to_upper = plain_to_upper,
     .target_to_lower = plain_target,
     .target_to_upper = plain_target,
+    .names_mixed = plain_mixed,
+    .name_former = plain_former,
+    .name_is_current = plain_name_current,
+    .target_is_current = plain_target_current,
     .file_info = plain_info,
     .file_create = plain_create,
     .file_open = plain_open,

@@ -168,7 +168,7 @@ make_volume(const struct volume_format *format, const char *key, const char *oth
         return plain_volume((uint8_t)atoi(key), (uint8_t)atoi(other));
     if (format->key_set(bytes_str(key), (struct bytes){0}, &keys[0], &err) != 0 ||
         format->key_set(bytes_str(other), (struct bytes){0}, &keys[1], &err) != 0 ||
-        format->open(&format_options, keys, 2, NULL, &volume, &err) != 0) {
+        format->open(&format_options, keys, 2, NULL, 0, &volume, &err) != 0) {
         fprintf(stderr, "volume_mount: %s\n", err.message);
         exit(1);
     }

@@ -48,13 +48,14 @@ seal_and_write(struct volume_file *file, struct secret *fek, uint32_t marker,
                struct coffer_error *err)
 {
     const struct volume_options *options = &file->volume->options;
+    bool names = volume_encrypts_names(file->volume);
     struct header header = {
         .marker = marker,
-        .flags = (uint8_t)(FLAG_ENCRYPTED | (options->encrypt_names ? FLAG_NAMES : 0) |
+        .flags = (uint8_t)(FLAG_ENCRYPTED | (names ? FLAG_NAMES : 0) |
                            (options->xattr_metadata ? FLAG_XATTR : 0)),
         .extent_len = EXTENT_LEN,
         .extent_count = HEADER_LEN / EXTENT_LEN,
-        .cipher = cipher_of_code(cipher_code_aes(options->key_bits)),
+        .cipher = cipher_of_code(cipher_code_aes((unsigned)secret_len(fek) * 8)),
     };
     struct buf out;
     int rc;
@@ -85,7 +86,7 @@ file_begin(struct volume_file *file, struct coffer_error *err)
     uint32_t marker;
     int rc;
 
-    rc = errno_of(random_secret(file->volume->options.key_bits / 8, &fek, err));
+    rc = errno_of(random_secret(volume_key_bits(file->volume) / 8, &fek, err));
     if (rc == 0)
         rc = errno_of(random_nonce(&marker, sizeof marker, err));
     if (rc == 0)

@@ -137,23 +137,55 @@ int target_to_lower(const struct volume *volume, struct bytes upper, struct buf 
                     struct coffer_error *err);
 int target_to_upper(const struct volume *volume, struct bytes lower, struct buf *upper,
                     struct coffer_error *err);
+bool names_mixed(const struct volume *volume);
+int name_former(const struct volume *volume, unsigned i, struct bytes upper,
+                char lower[VOLUME_NAME_MAX + 1], struct coffer_error *err);
+bool name_is_current(const struct volume *volume, struct bytes lower);
+bool target_is_current(const struct volume *volume, struct bytes lower);
 
-/* ---- volume.c ---- */
+/* ---- name_form.c ---- */
 
 #define NAME_FILLER_MAX 32
 
+struct name_key {
+    struct fekek fekek;
+    uint8_t filler[NAME_FILLER_MAX];
+};
+/* One way in which names stand; without a key: as they are. */
+struct name_form {
+    const struct name_key *key;
+    const struct cipher *cipher;
+    size_t key_len;
+};
+/* All of a volume, the present one first.  A plain one is the only one or the first or the last. */
+struct naming {
+    struct name_key *keys;
+    struct name_form *forms;
+    size_t key_count, form_count;
+};
+COFFER_MUST_CHECK int naming_make(const struct volume_options *options,
+                                  const struct volume_key *keys, size_t count, struct naming *out,
+                                  struct coffer_error *err);
+void naming_wipe(struct naming *naming);
+
+/* ---- volume.c ---- */
+
 struct volume {
-    struct volume_options options;
-    const struct cipher *name_cipher;
-    size_t name_key_len;
-    struct fekek name_key;
-    uint8_t name_filler[NAME_FILLER_MAX];
-    /* Over the keys of files, which change while files are open; an open file has its FEK and needs
-     * them no more. */
+    struct volume_options options; /* as opened: what change() leaves alone is read here */
+    /* Over what change() changes while files are open.  An open file has its FEK and needs the keys
+     * no more. */
     pthread_rwlock_t lock;
+    unsigned key_bits;
+    bool encrypt_names;
     struct fekek *keys;
     size_t key_count;
+    struct naming naming;
 };
+
+void volume_lock_shared(const struct volume *volume);
+void volume_unlock_shared(const struct volume *volume);
+unsigned volume_key_bits(const struct volume *volume);
+bool volume_encrypts_names(const struct volume *volume);
 
 /* The FEK of a file, by whichever key of the volume opens it.  -EKEYREJECTED: none. */
 COFFER_MUST_CHECK int volume_find_fek(struct volume *volume, struct bytes raw,

@@ -188,5 +188,5 @@ file_is_current(const struct volume *volume, const struct volume_file_info *info
     volume_signature(volume, signature);
     hex_encode(bytes_of(signature, sizeof signature), name);
     return info->key_count == 1 && strcmp(info->keys[0], name) == 0 &&
-           info->key_bits == volume->options.key_bits && strncmp(info->cipher, "aes-", 4) == 0;
+           info->key_bits == volume_key_bits(volume) && strncmp(info->cipher, "aes-", 4) == 0;
 }

@@ -2,8 +2,10 @@
 /* Encrypted names and link targets: a prefix, then a Tag 70 packet in 64 letters (fs/ecryptfs/crypto.c,
  * ecryptfs_encode_for_filename; fs/ecryptfs/keystore.c, ecryptfs_write_tag_70_packet).
  *
- * A name has one encoding, the same in each folder, and lookup encodes: so a lower name that decodes
- * but is not the encoding of what it decodes to could never be opened, and is hidden. */
+ * A name has one encoding under a key, the same in each folder, and lookup encodes: so a lower name
+ * that decodes but is not the encoding of what it decodes to could never be opened, and is hidden.
+ *
+ * Where plain names stand among encrypted ones, what decodes is encrypted and all else is plain. */
 #include "volume/ecryptfs/internal.h"
 
 #include <errno.h>
@@ -22,7 +24,7 @@ static const char LETTERS[] = "-.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijk
 size_t
 name_max(const struct volume *volume)
 {
-    return volume->options.encrypt_names ? NAME_LEN_MAX : VOLUME_NAME_MAX;
+    return volume_encrypts_names(volume) ? NAME_LEN_MAX : VOLUME_NAME_MAX;
 }
 
 /* Three bytes are four letters; an incomplete last group is filled with zeros and written whole. */
@@ -66,9 +68,10 @@ letters_read(struct bytes text, uint8_t *out, size_t max, size_t *len)
 
 /* Prefix and letters of `upper`, up to what `lower` may hold (COFFER_E_LIMIT in its status). */
 static int
-encode(const struct volume *volume, struct bytes upper, struct buf *lower, struct coffer_error *err)
+encode(const struct name_form *form, struct bytes upper, struct buf *lower,
+       struct coffer_error *err)
 {
-    size_t filler = FILLER_MIN, total, block_size = block_len(volume->name_cipher->block);
+    size_t filler = FILLER_MIN, total, block_size = block_len(form->cipher->block);
     uint8_t block[PACKET_MAX + BLOCK_MAX];
     struct buf packet;
     int rc;
@@ -79,19 +82,18 @@ encode(const struct volume *volume, struct bytes upper, struct buf *lower, struc
     while ((filler + 1 + upper.len) % block_size != 0)
         filler++;
     total = filler + 1 + upper.len;
-    memcpy(block, volume->name_filler, filler);
+    memcpy(block, form->key->filler, filler);
     block[filler] = 0;
     memcpy(block + filler + 1, upper.ptr, upper.len);
-    rc = errno_of(block_ecb(volume->name_cipher->block,
-                            fekek_key(&volume->name_key, volume->name_key_len), true, block, block,
-                            total, err));
+    rc = errno_of(block_ecb(form->cipher->block, fekek_key(&form->key->fekek, form->key_len), true,
+                            block, block, total, err));
     if (rc != 0)
         return rc;
     buf_init(&packet, PACKET_MAX + 64);
     buf_u8(&packet, TAG_70);
     packet_length_write(&packet, SIGNATURE_LEN + 1 + total);
-    buf_add(&packet, volume->name_key.signature, SIGNATURE_LEN);
-    buf_u8(&packet, volume->name_cipher->code);
+    buf_add(&packet, form->key->fekek.signature, SIGNATURE_LEN);
+    buf_u8(&packet, form->cipher->code);
     buf_add(&packet, block, total);
     buf_str(lower, PREFIX);
     letters_write(lower, buf_view(&packet));
@@ -141,24 +143,18 @@ ecryptfs_name_signature(struct bytes lower, char signature[VOLUME_KEY_NAME + 1])
     return true;
 }
 
-/* -ENOENT for anything that is not under this volume's name key. */
+/* A packet decrypted under `form`; `plain` holds PACKET_MAX.  -ENOENT: it does not open. */
 static int
-decode(const struct volume *volume, struct bytes lower, uint8_t *room, size_t room_len,
-       struct bytes *upper, struct coffer_error *err)
+open_sealed(const struct name_form *form, struct bytes sealed, uint8_t *plain, struct bytes *upper,
+            struct coffer_error *err)
 {
-    struct bytes signature, sealed, key = fekek_key(&volume->name_key, volume->name_key_len);
-    uint8_t code, *plain;
+    struct bytes key = fekek_key(&form->key->fekek, form->key_len);
     const uint8_t *zero;
     int rc;
 
-    if (!open_packet(lower, room, room_len, &signature, &code, &sealed) ||
-        !bytes_equal(signature, bytes_of(volume->name_key.signature, SIGNATURE_LEN)) ||
-        code != volume->name_cipher->code ||
-        sealed.len % block_len(volume->name_cipher->block) != 0)
+    if (sealed.len % block_len(form->cipher->block) != 0)
         return volume_fail(err, -ENOENT, "not a name under this volume's key");
-    plain = room + (sealed.ptr - room);
-    rc = errno_of(
-        block_ecb(volume->name_cipher->block, key, false, sealed.ptr, plain, sealed.len, err));
+    rc = errno_of(block_ecb(form->cipher->block, key, false, sealed.ptr, plain, sealed.len, err));
     if (rc != 0)
         return rc;
     zero = memchr(plain, 0, sealed.len);
@@ -170,35 +166,149 @@ decode(const struct volume *volume, struct bytes lower, uint8_t *room, size_t ro
     return 0;
 }
 
-static void
-copy_name(struct bytes name, char out[VOLUME_NAME_MAX + 1])
+static int
+lower_in(const struct name_form *form, struct bytes upper, char lower[VOLUME_NAME_MAX + 1],
+         struct coffer_error *err)
 {
-    memcpy(out, name.ptr, name.len);
-    out[name.len] = '\0';
+    size_t max = form->key != NULL ? NAME_LEN_MAX : VOLUME_NAME_MAX;
+    struct buf text;
+    int rc = 0;
+
+    lower[0] = '\0';
+    if (upper.len == 0)
+        return volume_fail(err, -ENOENT, "an empty name");
+    if (upper.len > max)
+        return volume_fail(err, -ENAMETOOLONG, "a name of %zu bytes: at most %zu are possible",
+                           upper.len, max);
+    buf_init(&text, VOLUME_NAME_MAX);
+    if (form->key != NULL)
+        rc = encode(form, upper, &text, err);
+    if (rc == 0) {
+        struct bytes made = form->key != NULL ? buf_view(&text) : upper;
+
+        memcpy(lower, made.ptr, made.len);
+        lower[made.len] = '\0';
+    }
+    buf_wipe(&text);
+    return rc;
+}
+
+/* What a name opened to, if it is one that lookup makes. */
+static int
+check_name(const struct name_form *form, struct bytes lower, struct bytes upper,
+           struct coffer_error *err)
+{
+    char again[VOLUME_NAME_MAX + 1];
+    int rc;
+
+    /* ECB lets whoever can write below put blocks together: no path may come of it. */
+    if (memchr(upper.ptr, '/', upper.len) != NULL || bytes_equal(upper, bytes_str(".")) ||
+        bytes_equal(upper, bytes_str("..")))
+        return volume_fail(err, -ENOENT, "a name under this volume's key that is a path");
+    rc = lower_in(form, upper, again, NULL);
+    if (rc == -ENOMEM)
+        return volume_fail(err, rc, "out of memory");
+    if (rc != 0 || !bytes_equal(bytes_str(again), lower))
+        return volume_fail(err, -ENOENT,
+                           "a name under this volume's key in a form that lookup does not make");
+    return 0;
+}
+
+/* The form in which `lower` stands, and what it is, in `plain` (PACKET_MAX bytes).  Under the lock.
+ * -ENOENT: in none. */
+static int
+find_form(const struct volume *volume, struct bytes lower, bool is_name, uint8_t *plain,
+          struct bytes *upper, const struct name_form **out, struct coffer_error *err)
+{
+    const struct naming *naming = &volume->naming;
+    const struct name_form *bare = NULL;
+    uint8_t room[PACKET_MAX], code = 0;
+    struct bytes signature, sealed;
+    bool packet = open_packet(lower, room, sizeof room, &signature, &code, &sealed);
+    int rc = volume_fail(err, -ENOENT, "not a name under this volume's key");
+
+    for (size_t i = 0; i < naming->form_count; i++) {
+        const struct name_form *form = &naming->forms[i];
+
+        if (form->key == NULL)
+            bare = form;
+        if (form->key == NULL || !packet || code != form->cipher->code ||
+            !bytes_equal(signature, bytes_of(form->key->fekek.signature, SIGNATURE_LEN)))
+            continue;
+        rc = open_sealed(form, sealed, plain, upper, err);
+        if (rc == 0 && is_name)
+            rc = check_name(form, lower, *upper, err);
+        if (rc != -ENOENT) {
+            *out = form;
+            return rc;
+        }
+    }
+    if (bare == NULL || lower.len == 0)
+        return rc;
+    *upper = lower;
+    *out = bare;
+    return 0;
+}
+
+/* A plain name or target may not look like one that is sealed: it would be taken for that. */
+static int
+check_plain(const struct volume *volume, const struct name_form *form, struct bytes text,
+            bool is_name, struct coffer_error *err)
+{
+    const struct name_form *found = form;
+    uint8_t plain[PACKET_MAX];
+    struct bytes upper;
+    int rc = 0;
+
+    if (form->key == NULL && volume->naming.form_count > 1)
+        rc = find_form(volume, text, is_name, plain, &upper, &found, err);
+    if (rc == 0 && found != form)
+        return volume_fail(err, -EPERM, "an encrypted name of this volume, given as a plain one");
+    return rc;
 }
 
 int
 name_to_lower(const struct volume *volume, struct bytes upper, char lower[VOLUME_NAME_MAX + 1],
               struct coffer_error *err)
 {
-    struct buf text;
+    int rc;
+
+    volume_lock_shared(volume);
+    rc = lower_in(&volume->naming.forms[0], upper, lower, err);
+    if (rc == 0)
+        rc = check_plain(volume, &volume->naming.forms[0], upper, true, err);
+    volume_unlock_shared(volume);
+    return rc;
+}
+
+bool
+names_mixed(const struct volume *volume)
+{
+    bool mixed;
+
+    volume_lock_shared(volume);
+    mixed = volume->naming.form_count > 1;
+    volume_unlock_shared(volume);
+    return mixed;
+}
+
+int
+name_former(const struct volume *volume, unsigned i, struct bytes upper,
+            char lower[VOLUME_NAME_MAX + 1], struct coffer_error *err)
+{
+    const struct naming *naming = &volume->naming;
     int rc;
 
     lower[0] = '\0';
-    if (upper.len == 0)
-        return volume_fail(err, -ENOENT, "an empty name");
-    if (upper.len > name_max(volume))
-        return volume_fail(err, -ENAMETOOLONG, "a name of %zu bytes: at most %zu are possible",
-                           upper.len, name_max(volume));
-    if (!volume->options.encrypt_names) {
-        copy_name(upper, lower);
-        return 0;
+    volume_lock_shared(volume);
+    if (i + 1 >= naming->form_count) {
+        rc = volume_fail(err, -ENOENT, "names have no form number %u", i);
+    } else {
+        rc = lower_in(&naming->forms[1 + i], upper, lower, err);
+        if (rc == 0)
+            rc = check_plain(volume, &naming->forms[1 + i], upper, true, err);
     }
-    buf_init(&text, VOLUME_NAME_MAX);
-    rc = encode(volume, upper, &text, err);
-    if (rc == 0)
-        copy_name(buf_view(&text), lower);
-    buf_wipe(&text);
+    volume_unlock_shared(volume);
     return rc;
 }
 
@@ -206,42 +316,59 @@ int
 name_to_upper(const struct volume *volume, struct bytes lower, char upper[VOLUME_NAME_MAX + 1],
               struct coffer_error *err)
 {
-    uint8_t room[VOLUME_NAME_MAX];
-    char again[VOLUME_NAME_MAX + 1];
-    struct bytes name = lower;
+    const struct name_form *form;
+    uint8_t plain[PACKET_MAX];
+    struct bytes name;
     int rc;
 
     upper[0] = '\0';
     if (lower.len > VOLUME_NAME_MAX)
         return volume_fail(err, -ENOENT, "a name of %zu bytes", lower.len);
-    if (volume->options.encrypt_names) {
-        rc = decode(volume, lower, room, sizeof room, &name, err);
-        if (rc != 0)
-            return rc;
-        /* ECB lets whoever can write below put blocks together: no path may come of it. */
-        if (memchr(name.ptr, '/', name.len) != NULL || bytes_equal(name, bytes_str(".")) ||
-            bytes_equal(name, bytes_str("..")))
-            return volume_fail(err, -ENOENT, "a name under this volume's key that is a path");
-        rc = name_to_lower(volume, name, again, NULL);
-        if (rc == -ENOMEM)
-            return volume_fail(err, rc, "out of memory");
-        if (rc != 0 || !bytes_equal(bytes_str(again), lower))
-            return volume_fail(err, -ENOENT,
-                               "a name under this volume's key in a form that lookup "
-                               "does not make");
-    }
-    copy_name(name, upper);
+    volume_lock_shared(volume);
+    rc = find_form(volume, lower, true, plain, &name, &form, err);
+    volume_unlock_shared(volume);
+    if (rc != 0)
+        return rc;
+    memcpy(upper, name.ptr, name.len);
+    upper[name.len] = '\0';
     return 0;
 }
 
-int
-target_to_lower(const struct volume *volume, struct bytes upper, struct buf *lower,
-                struct coffer_error *err)
+static bool
+is_current(const struct volume *volume, struct bytes lower, bool is_name)
+{
+    const struct name_form *form = NULL;
+    uint8_t plain[PACKET_MAX];
+    struct bytes upper;
+    bool current;
+
+    volume_lock_shared(volume);
+    current = find_form(volume, lower, is_name, plain, &upper, &form, NULL) == 0 &&
+              form == &volume->naming.forms[0];
+    volume_unlock_shared(volume);
+    return current;
+}
+
+bool
+name_is_current(const struct volume *volume, struct bytes lower)
+{
+    return lower.len <= VOLUME_NAME_MAX && is_current(volume, lower, true);
+}
+
+bool
+target_is_current(const struct volume *volume, struct bytes lower)
+{
+    return lower.len <= VOLUME_TARGET_MAX && is_current(volume, lower, false);
+}
+
+static int
+target_in(const struct name_form *form, struct bytes upper, struct buf *lower,
+          struct coffer_error *err)
 {
     size_t max = lower->max;
     int rc;
 
-    if (!volume->options.encrypt_names) {
+    if (form->key == NULL) {
         if (upper.len > VOLUME_TARGET_MAX)
             return volume_fail(err, -ENAMETOOLONG, "a link target of %zu bytes", upper.len);
         buf_bytes(lower, upper);
@@ -249,8 +376,22 @@ target_to_lower(const struct volume *volume, struct bytes upper, struct buf *low
     }
     if (max > VOLUME_TARGET_MAX)
         lower->max = VOLUME_TARGET_MAX;
-    rc = encode(volume, upper, lower, err);
+    rc = encode(form, upper, lower, err);
     lower->max = max;
+    return rc;
+}
+
+int
+target_to_lower(const struct volume *volume, struct bytes upper, struct buf *lower,
+                struct coffer_error *err)
+{
+    int rc;
+
+    volume_lock_shared(volume);
+    rc = check_plain(volume, &volume->naming.forms[0], upper, false, err);
+    if (rc == 0)
+        rc = target_in(&volume->naming.forms[0], upper, lower, err);
+    volume_unlock_shared(volume);
     return rc;
 }
 
@@ -258,19 +399,20 @@ int
 target_to_upper(const struct volume *volume, struct bytes lower, struct buf *upper,
                 struct coffer_error *err)
 {
-    uint8_t room[PACKET_MAX];
-    struct bytes target = lower;
+    const struct name_form *form;
+    uint8_t plain[PACKET_MAX];
+    struct bytes target;
     int rc;
 
     if (lower.len > VOLUME_TARGET_MAX)
         return volume_fail(err, -ENAMETOOLONG, "a link target of %zu bytes", lower.len);
-    if (volume->options.encrypt_names) {
-        rc = decode(volume, lower, room, sizeof room, &target, err);
-        if (rc == -ENOENT) /* readlink's answer, as the kernel gives it */
-            return volume_fail(err, -EINVAL, "a link target that is not under this volume's key");
-        if (rc != 0)
-            return rc;
-    }
+    volume_lock_shared(volume);
+    rc = find_form(volume, lower, false, plain, &target, &form, err);
+    volume_unlock_shared(volume);
+    if (rc == -ENOENT) /* readlink's answer, as the kernel gives it */
+        return volume_fail(err, -EINVAL, "a link target that is not under this volume's key");
+    if (rc != 0)
+        return rc;
     buf_bytes(upper, target);
     return buf_status(upper, err) == COFFER_OK ? 0 : -ENOMEM;
 }

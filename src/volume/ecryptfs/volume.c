@@ -37,47 +37,48 @@ keys_copy(const struct volume_key *keys, size_t count, struct fekek **out, struc
     return 0;
 }
 
-/* The filler of names is MD5 of the whole FNEK, then MD5 of that; no zero may be in it, since a zero
- * ends it. */
 static int
-make_filler(struct volume *volume, struct coffer_error *err)
+check_options(const struct volume_options *options, struct coffer_error *err)
 {
-    uint8_t *filler = volume->name_filler;
-    int rc = md5(fekek_key(&volume->name_key, FEKEK_LEN), filler, err);
+    unsigned bits = options->key_bits;
 
-    if (rc == COFFER_OK)
-        rc = md5(bytes_of(filler, MD5_LEN), filler + MD5_LEN, err);
-    for (size_t i = 0; i < NAME_FILLER_MAX; i++)
-        if (filler[i] == 0)
-            filler[i] = 0x42;
-    return errno_of(rc);
+    return bits == 128 || bits == 192 || bits == 256
+               ? 0
+               : volume_fail(err, -EINVAL, "a key of %u bits: AES takes 128, 192 or 256", bits);
 }
 
-static bool
-key_bits_known(unsigned bits)
+void
+volume_lock_shared(const struct volume *volume)
 {
-    return bits == 128 || bits == 192 || bits == 256;
+    pthread_rwlock_rdlock((pthread_rwlock_t *)(uintptr_t)&volume->lock);
 }
 
-/* Resolve and check the ciphers of files and names. */
-static int
-take_options(struct volume *volume, const struct volume_options *options, struct coffer_error *err)
+void
+volume_unlock_shared(const struct volume *volume)
 {
-    unsigned name_bits = options->name_key_bits > 0 ? options->name_key_bits : options->key_bits;
+    pthread_rwlock_unlock((pthread_rwlock_t *)(uintptr_t)&volume->lock);
+}
 
-    volume->options = *options;
-    volume->options.name_cipher = NULL; /* the caller's */
-    if (!key_bits_known(options->key_bits) || !key_bits_known(name_bits))
-        return volume_fail(err, -EINVAL, "a key of %u bits: AES takes 128, 192 or 256",
-                           key_bits_known(options->key_bits) ? name_bits : options->key_bits);
-    volume->name_cipher = cipher_of_code(cipher_code_aes(name_bits));
-    volume->name_key_len = name_bits / 8;
-    if (options->name_cipher != NULL)
-        volume->name_cipher = cipher_of_text(options->name_cipher, &volume->name_key_len);
-    if (volume->name_cipher == NULL)
-        return volume_fail(err, -EINVAL, "names under %s: eCryptfs has no such cipher",
-                           options->name_cipher);
-    return 0;
+unsigned
+volume_key_bits(const struct volume *volume)
+{
+    unsigned bits;
+
+    volume_lock_shared(volume);
+    bits = volume->key_bits;
+    volume_unlock_shared(volume);
+    return bits;
+}
+
+bool
+volume_encrypts_names(const struct volume *volume)
+{
+    bool yes;
+
+    volume_lock_shared(volume);
+    yes = volume->encrypt_names;
+    volume_unlock_shared(volume);
+    return yes;
 }
 
 static void
@@ -86,15 +87,51 @@ volume_close(struct volume *volume)
     if (volume == NULL)
         return;
     keys_free(volume->keys, volume->key_count);
-    fekek_wipe(&volume->name_key);
+    naming_wipe(&volume->naming);
     pthread_rwlock_destroy(&volume->lock);
     wipe(volume, sizeof *volume);
     mem_free(volume);
 }
 
 static int
+volume_change(struct volume *volume, const struct volume_options *options,
+              const struct volume_key *keys, size_t count, const struct volume_key *name_keys,
+              size_t name_count, struct coffer_error *err)
+{
+    struct fekek *fresh = NULL, *old;
+    struct naming naming, old_naming;
+    size_t old_count;
+    int rc = check_options(options, err);
+
+    if (rc == 0)
+        rc = keys_copy(keys, count, &fresh, err);
+    if (rc != 0)
+        return rc;
+    rc = name_count > 0 ? naming_make(options, name_keys, name_count, &naming, err)
+                        : naming_make(options, keys, count, &naming, err);
+    if (rc != 0) {
+        keys_free(fresh, count);
+        return rc;
+    }
+    pthread_rwlock_wrlock(&volume->lock);
+    old = volume->keys;
+    old_count = volume->key_count;
+    old_naming = volume->naming;
+    volume->keys = fresh;
+    volume->key_count = count;
+    volume->naming = naming;
+    volume->key_bits = options->key_bits;
+    volume->encrypt_names = options->encrypt_names;
+    pthread_rwlock_unlock(&volume->lock);
+    keys_free(old, old_count);
+    naming_wipe(&old_naming);
+    return 0;
+}
+
+static int
 volume_open(const struct volume_options *options, const struct volume_key *keys, size_t count,
-            const struct volume_key *name_key, struct volume **out, struct coffer_error *err)
+            const struct volume_key *name_keys, size_t name_count, struct volume **out,
+            struct coffer_error *err)
 {
     struct volume *made;
     int rc;
@@ -107,40 +144,15 @@ volume_open(const struct volume_options *options, const struct volume_key *keys,
         mem_free(made);
         return volume_fail(err, -ENOMEM, "out of memory");
     }
-    rc = take_options(made, options, err);
-    if (rc == 0)
-        rc = keys_copy(keys, count, &made->keys, err);
-    if (rc == 0) {
-        made->key_count = count;
-        rc = fekek_copy(name_key != NULL ? name_key : &keys[0], &made->name_key, err);
-    }
-    if (rc == 0)
-        rc = make_filler(made, err);
+    made->options = *options;
+    made->options.name_cipher = NULL; /* the caller's, as the next */
+    memset(made->options.former_name_ciphers, 0, sizeof made->options.former_name_ciphers);
+    rc = volume_change(made, options, keys, count, name_keys, name_count, err);
     if (rc != 0) {
         volume_close(made);
         return rc;
     }
     *out = made;
-    return 0;
-}
-
-static int
-keys_change(struct volume *volume, const struct volume_key *keys, size_t count,
-            struct coffer_error *err)
-{
-    struct fekek *fresh, *old;
-    size_t old_count;
-    int rc = keys_copy(keys, count, &fresh, err);
-
-    if (rc != 0)
-        return rc;
-    pthread_rwlock_wrlock(&volume->lock);
-    old = volume->keys;
-    old_count = volume->key_count;
-    volume->keys = fresh;
-    volume->key_count = count;
-    pthread_rwlock_unlock(&volume->lock);
-    keys_free(old, old_count);
     return 0;
 }
 
@@ -214,11 +226,9 @@ volume_seal_header(struct volume *volume, struct header *header, struct bytes fe
 void
 volume_signature(const struct volume *volume, uint8_t signature[SIGNATURE_LEN])
 {
-    pthread_rwlock_t *lock = (pthread_rwlock_t *)(uintptr_t)&volume->lock;
-
-    pthread_rwlock_rdlock(lock);
+    volume_lock_shared(volume);
     memcpy(signature, volume->keys[0].signature, SIGNATURE_LEN);
-    pthread_rwlock_unlock(lock);
+    volume_unlock_shared(volume);
 }
 
 static struct lower *
@@ -241,13 +251,17 @@ const struct volume_format volume_ecryptfs = {
     .key_set = key_set,
     .open = volume_open,
     .close = volume_close,
-    .keys_change = keys_change,
+    .change = volume_change,
     .hidden_xattrs = HIDDEN_XATTRS,
     .name_max = name_max,
     .name_to_lower = name_to_lower,
     .name_to_upper = name_to_upper,
     .target_to_lower = target_to_lower,
     .target_to_upper = target_to_upper,
+    .names_mixed = names_mixed,
+    .name_former = name_former,
+    .name_is_current = name_is_current,
+    .target_is_current = target_is_current,
     .file_info = file_info,
     .file_create = file_create,
     .file_open = file_open,

@@ -15,6 +15,7 @@
 #define EXTENT 4096u
 #define HEADER 8192u
 
+static const struct volume_options AES_256 = {.key_bits = 256};
 static struct volume_key key, other_key;
 
 static struct volume *
@@ -22,7 +23,7 @@ volume_with(const struct volume_options *options, const struct volume_key *first
 {
     struct volume *volume = NULL;
 
-    assert_int_equal(F->open(options, first, 1, NULL, &volume, NULL), 0);
+    assert_int_equal(F->open(options, first, 1, NULL, 0, &volume, NULL), 0);
     return volume;
 }
 
@@ -555,7 +556,9 @@ rewrap_changes_the_first_sector_alone(void **state)
         memcpy(before, m->bytes, m->length);
         assert_int_equal(F->file_rewrap(fresh, &m->lower, &changed, &err), -EKEYREJECTED);
         assert_false(changed);
-        assert_int_equal(F->keys_change(volume, both, 2, NULL), 0);
+        assert_int_equal(
+            F->change(volume, &(struct volume_options){.key_bits = 192}, both, 2, NULL, 0, NULL),
+            0);
         memory_lower_count_from_zero(m);
         assert_int_equal(F->file_rewrap(volume, &m->lower, &changed, NULL), 0);
         assert_true(changed);
@@ -591,7 +594,7 @@ rewrap_of_an_open_file_stays(void **state)
         struct volume_file_info info;
         bool changed;
 
-        assert_int_equal(F->keys_change(volume, both, 2, NULL), 0);
+        assert_int_equal(F->change(volume, &AES_256, both, 2, NULL, 0, NULL), 0);
         assert_int_equal(F->file_rewrap(volume, F->file_lower(file), &changed, NULL), 0);
         assert_int_equal(F->file_write(file, "abc", 3, 0, 0, NULL), 0);
         assert_int_equal(F->file_info(volume, &m->lower, &info, NULL), 0);
@@ -639,7 +642,7 @@ keys_may_change_while_a_file_is_open(void **state)
     struct volume_file_info info;
     struct coffer_error err = {0};
 
-    assert_int_equal(F->keys_change(volume, &other_key, 1, NULL), 0);
+    assert_int_equal(F->change(volume, &AES_256, &other_key, 1, NULL, 0, NULL), 0);
     assert_int_equal(F->file_write(file, "abc", 3, 0, 0, NULL), 0);
     assert_content(file, (const uint8_t *)"abc", 3);
     second = create(volume, n);

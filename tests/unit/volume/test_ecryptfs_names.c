@@ -239,11 +239,11 @@ keys_have_limits(void **state)
     assert_null(k.secret);
     assert_int_equal(F->key_set(bytes_str(""), bytes_str(""), &k, NULL), -EINVAL);
     assert_int_equal(F->key_set(bytes_str("Test"), bytes_str("short"), &k, NULL), -EINVAL);
-    assert_int_equal(F->open(&odd, &key, 1, NULL, &v, NULL), -EINVAL);
-    assert_int_equal(F->open(&names, &key, 1, NULL, &v, NULL), -EINVAL);
+    assert_int_equal(F->open(&odd, &key, 1, NULL, 0, &v, NULL), -EINVAL);
+    assert_int_equal(F->open(&names, &key, 1, NULL, 0, &v, NULL), -EINVAL);
     odd.key_bits = 256;
-    assert_int_equal(F->open(&odd, &key, 0, NULL, &v, NULL), -EINVAL);
-    assert_int_equal(F->open(&odd, &empty, 1, NULL, &v, NULL), -EINVAL);
+    assert_int_equal(F->open(&odd, &key, 0, NULL, 0, &v, NULL), -EINVAL);
+    assert_int_equal(F->open(&odd, &empty, 1, NULL, 0, &v, NULL), -EINVAL);
     assert_null(v);
 }
 
@@ -252,7 +252,7 @@ open_with(struct volume_options options, const struct volume_key *k)
 {
     struct volume *v = NULL;
 
-    assert_int_equal(F->open(&options, k, 1, NULL, &v, NULL), 0);
+    assert_int_equal(F->open(&options, k, 1, NULL, 0, &v, NULL), 0);
     return v;
 }
 

@@ -35,6 +35,7 @@ below(uint64_t n)
 }
 
 struct run {
+    struct volume_options options;
     struct volume *volume;
     struct memory_lower *memory; /* or */
     char path[64];
@@ -147,7 +148,7 @@ step_rewrap(struct run *run)
     bool changed;
 
     run->first_key ^= 1;
-    assert_int_equal(F->keys_change(run->volume, both, 2, NULL), 0);
+    assert_int_equal(F->change(run->volume, &run->options, both, 2, NULL, 0, NULL), 0);
     assert_int_equal(F->file_rewrap(run->volume, F->file_lower(run->file), &changed, NULL), 0);
     assert_true(changed);
 }
@@ -204,17 +205,17 @@ step(struct run *run, unsigned long n)
 static void
 run_all(unsigned key_bits, bool xattr, bool real, uint64_t seed)
 {
-    struct volume_options options = {.key_bits = key_bits, .xattr_metadata = xattr};
     static struct run run;
 
     print_message("%u bits, %s, %s, seed %#lx\n", key_bits, xattr ? "attribute" : "header",
                   real ? "a real file" : "memory", (unsigned long)seed);
     memset(&run, 0, sizeof run);
+    run.options = (struct volume_options){.key_bits = key_bits, .xattr_metadata = xattr};
     random_state = seed;
     (void)snprintf(run.path, sizeof run.path, "ecryptfs_random.%d", (int)getpid());
     if (!real)
         run.memory = memory_lower_new();
-    assert_int_equal(F->open(&options, keys, 2, NULL, &run.volume, NULL), 0);
+    assert_int_equal(F->open(&run.options, keys, 2, NULL, 0, &run.volume, NULL), 0);
     assert_int_equal(F->file_create(run.volume, lower_again(&run), &run.file, NULL), 0);
     for (unsigned long n = 1; n <= steps; n++)
         step(&run, n);
