@@ -62,6 +62,7 @@ answer_status(struct volume_fs *fs, json_t *reply)
     bad |= json_object_set_new(reply, "open", json_integer((json_int_t)atomic_load(&fs->opens)));
     bad |= json_object_set_new(reply, "requests",
                                json_integer((json_int_t)atomic_load(&fs->requests)));
+    bad |= json_object_set_new(reply, "kinds", requests_by_kind(fs));
     bad |= json_object_set_new(reply, "reads", json_integer((json_int_t)atomic_load(&fs->reads)));
     bad |= json_object_set_new(reply, "writes", json_integer((json_int_t)atomic_load(&fs->writes)));
     bad |= json_object_set_new(reply, "syncs", json_integer((json_int_t)atomic_load(&fs->syncs)));

@@ -5,7 +5,7 @@
  * ordinary users); only that user and root get an answer.  A request is {"command": NAME, …}; the answer {"ok": true, …}, or
  * {"ok": false, "status": N, "message": TEXT}.
  *
- *   status    lower, mount, format, inodes, descriptors, open files, requests served
+ *   status    lower, mount, format, inodes, descriptors, open files, requests served, and how many of each kind
  *   unmount   unmounts, or says that it is in use
  *   others    are the business of `control` in the mount options: rewrap, reencrypt, pause, resume, throttle
  */

@@ -77,7 +77,7 @@ device_read(int fd, void *buf, size_t len, void *userdata)
     if (in->opcode == FUSE_INIT && body >= offsetof(struct fuse_init_in, flags2))
         note_init(&fs->device, in, (const void *)(in + 1));
     self->kill_privileges = kills_privileges(in, in + 1, body);
-    atomic_fetch_add_explicit(&fs->requests, 1, memory_order_relaxed);
+    requests_count(fs, in->opcode);
     return got;
 }
 

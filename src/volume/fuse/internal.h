@@ -16,6 +16,7 @@
 #include "volume/fuse/mount.h"
 
 #include <fuse_lowlevel.h>
+#include <jansson.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/stat.h>
@@ -24,7 +25,7 @@
 #define VOLUME_HIDDEN ".coffer" /* lower names that begin so are Coffer's own and never shown */
 #define FOREVER 86400.0         /* seconds the kernel may trust names and attributes: we are the only writer */
 
-enum { IO_MAX = 1 << 20 };
+enum { IO_MAX = 1 << 20, REQUEST_KINDS = 64 };
 
 struct inode_table {
     pthread_mutex_t mutex;
@@ -64,6 +65,7 @@ struct volume_fs {
     bool switch_user; /* we are root: new files belong to who asked */
     bool acl;         /* the lower filesystem has access control lists */
     atomic_uint_fast64_t requests, reads, writes, syncs, opens;
+    atomic_uint_fast64_t kinds[REQUEST_KINDS]; /* requests by opcode */
     int64_t started_s;
     struct fuse_session *session;
     struct device device;
@@ -208,6 +210,10 @@ int mount_info_find(const char *path, bool or_lower, struct mount_info *out, str
 void mount_info_wipe(struct mount_info *info);
 int mount_point_check(const struct volume_mount_options *options, struct coffer_error *err);
 int mount_point_detach(const char *mount_point, bool lazy); /* 0 or a negative errno */
+
+/* ---- requests.c ---- */
+void requests_count(struct volume_fs *fs, uint32_t opcode);
+json_t *requests_by_kind(struct volume_fs *fs); /* {"lookup": N, …}, a new reference; NULL: out of memory */
 
 /* ---- control.c ---- */
 struct control;
