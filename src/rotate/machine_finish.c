@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The end of a rotation: waiting until nobody can read an old envelope, escrow, and the new incarnation. */
+#include "ledger/retire.h"
 #include "rotate/machine.h"
 
 #include <inttypes.h>
@@ -119,37 +120,6 @@ step_wait(struct session *s, struct rotation *r, struct coffer_error *err)
 
 /* ---- escrow ---- */
 
-/* The key must be readable from its escrow file before it leaves the keyring. */
-static int
-escrow_key(struct session *s, uint32_t key_id, struct coffer_error *err)
-{
-    struct keyring *single = NULL, *back = NULL;
-    struct buf content;
-    int rc;
-
-    buf_init(&content, KEYRING_FILE_MAX);
-    rc = keyring_extract(s->keyring, key_id, NULL, &single, err);
-    if (rc == COFFER_OK)
-        rc = keyring_encode(single, &content, err);
-    if (rc == COFFER_OK)
-        rc = s->env->store->escrow_put(s->env->store, key_id, buf_view(&content), err);
-    buf_clear(&content);
-    if (rc == COFFER_OK)
-        rc = s->env->store->escrow_get(s->env->store, key_id, &content, err);
-    if (rc == COFFER_OK)
-        rc = keyring_decode_again(buf_view(&content), s->keyring, &back, err);
-    if (rc == COFFER_OK && (keyring_material(back, key_id) == NULL ||
-                            !secret_equal(secret_expose(keyring_material(back, key_id)),
-                                          secret_expose(keyring_material(s->keyring, key_id)))))
-        rc = error_set(
-            err, COFFER_E_IO,
-            "the escrow file of key %08x does not read back; the key stays in the keyring", key_id);
-    keyring_free(back);
-    keyring_free(single);
-    buf_wipe(&content);
-    return rc;
-}
-
 struct incarnation_arg {
     const struct session *s;
     const char *random;
@@ -199,7 +169,7 @@ step_escrow(struct session *s, struct rotation *r, struct coffer_error *err)
 
     if (key != NULL && key->state == KEY_PROVEN) {
         snprintf(details, sizeof details, "{\"key\":\"%08x\"}", r->from_key);
-        rc = escrow_key(s, r->from_key, err);
+        rc = retire_escrow_file(s->env->store, s->keyring, r->from_key, err);
         if (rc == COFFER_OK)
             rc = session_change(s, "key.escrow", details, change_move, &move, err);
     }

@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "crypto/crypto.h"
 #include "ledger/certificate.h"
+#include "ledger/retire.h"
 #include "rotate/machine.h"
 
 #include <inttypes.h>
@@ -395,48 +396,13 @@ prove(struct session *s, uint32_t key_id, struct db_mark *mark, struct buf *cert
 
 /* ---- into the keyring ---- */
 
-struct certify_arg {
-    struct keyring_certificate certificate;
-    int64_t now_us;
-    bool everywhere;
-};
-
-static int
-change_certify(struct keyring *kr, void *arg, struct coffer_error *err)
-{
-    struct certify_arg *c = arg;
-    const struct keyring_key *key = keyring_key(kr, c->certificate.key_id);
-    enum key_state state;
-    size_t i;
-    int rc;
-
-    c->everywhere = true;
-    if (key != NULL && key->state > KEY_PROVEN) /* another command was quicker: its proof stands */
-        return COFFER_OK;
-    rc = keyring_certificate_put(kr, &c->certificate, err);
-    if (rc != COFFER_OK)
-        return rc;
-    for (i = 0; i < key->database_count; i++) {
-        if (keyring_certificate(kr, key->id, &key->databases[i]) == NULL)
-            c->everywhere = false;
-    }
-    state = key->state;
-    if (!c->everywhere || state == KEY_PROVEN)
-        return COFFER_OK;
-    if (state == KEY_DRAINING)
-        rc = keyring_key_move(kr, c->certificate.key_id, KEY_FENCED, c->now_us, err);
-    if (rc == COFFER_OK)
-        rc = keyring_key_move(kr, c->certificate.key_id, KEY_PROVEN, c->now_us, err);
-    return rc;
-}
-
 int
 certify(struct session *s, uint32_t key_id, struct bytes certificate, bool *everywhere,
         struct coffer_error *err)
 {
-    struct certify_arg arg = {.certificate.key_id = key_id,
+    struct retire_certify arg = {.certificate.key_id = key_id,
                               .certificate.database = s->database->id};
-    char name[64], details[160], database[37];
+    char name[RETIRE_NAME_LEN], details[160], database[37];
     int rc;
 
     arg.now_us = arg.certificate.proven_us = s->env->os->now_us(s->env->os);
@@ -444,14 +410,14 @@ certify(struct session *s, uint32_t key_id, struct bytes certificate, bool *ever
     if (rc != COFFER_OK)
         return rc;
     uuid_format(&s->database->id, database);
-    snprintf(name, sizeof name, "%08x-%.8s.json", key_id, database);
+    retire_certificate_name(key_id, &s->database->id, name);
     rc = s->env->store->certificate_put(s->env->store, name, certificate, err);
     if (rc != COFFER_OK)
         return rc;
     snprintf(details, sizeof details,
              "{\"key\":\"%08x\",\"database\":\"%s\",\"certificate\":\"%s\"}", key_id, database,
              name);
-    rc = session_change(s, "key.prove", details, change_certify, &arg, err);
+    rc = session_change(s, "key.prove", details, retire_change_certify, &arg, err);
     *everywhere = arg.everywhere;
     return rc;
 }
