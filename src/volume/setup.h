@@ -27,7 +27,9 @@ struct volume_key_set {
 /* The rotation that is open (lifecycle.h).  Files and names are on their way to `options` as these stand; an abort goes back to the form
  * that is kept here.  While one is open names of both forms are understood (options.mixed_names). */
 struct volume_rotation {
-    unsigned work; /* enum volume_work; 0: none is open */
+    unsigned work;   /* enum volume_work; 0: none is open */
+    uint32_t to_key; /* everything is on its way to it: staged, active, or on an abort the former one */
+    bool reversed;   /* an abort: to_key and the forms have changed places */
     unsigned former_key_bits, former_name_key_bits;
     bool former_encrypt_names;
 };
