@@ -80,7 +80,7 @@ seal_and_write(struct volume_file *file, struct secret *fek, uint32_t marker,
 }
 
 int
-file_begin(struct volume_file *file, struct coffer_error *err)
+file_begin_metadata(struct volume_file *file, struct coffer_error *err)
 {
     struct secret *fek = NULL;
     uint32_t marker;
@@ -126,7 +126,7 @@ file_create(struct volume *volume, struct lower *lower, struct volume_file **out
     *out = NULL;
     if (file == NULL)
         return volume_fail(err, -ENOMEM, "out of memory");
-    rc = file_begin(file, err);
+    rc = file_begin_metadata(file, err);
     if (rc != 0) {
         file_free(file);
         return rc;

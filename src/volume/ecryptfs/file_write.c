@@ -121,7 +121,7 @@ writable(struct volume_file *file, uint64_t end, struct coffer_error *err)
     if (end > (uint64_t)EXTENTS_MAX * EXTENT_LEN)
         return volume_fail(err, -EFBIG, "a size of %llu bytes: the format ends at %llu",
                            (unsigned long long)end, (unsigned long long)EXTENTS_MAX * EXTENT_LEN);
-    return file->place == PLACE_NONE ? file_begin(file, err) : 0;
+    return file->place == PLACE_NONE ? file_begin_metadata(file, err) : 0;
 }
 
 int

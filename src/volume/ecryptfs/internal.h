@@ -251,7 +251,7 @@ int file_allocate(struct volume_file *file, int mode, uint64_t at, uint64_t leng
                   struct coffer_error *err);
 int file_sync(struct volume_file *file, bool data_only, struct coffer_error *err);
 /* Metadata for a file that has none yet. */
-COFFER_MUST_CHECK int file_begin(struct volume_file *file, struct coffer_error *err);
+COFFER_MUST_CHECK int file_begin_metadata(struct volume_file *file, struct coffer_error *err);
 
 /* Read one extent of a file and open it; `extent` holds EXTENT_LEN. */
 COFFER_MUST_CHECK int file_read_extent(struct volume_file *file, uint64_t n, uint8_t *extent,

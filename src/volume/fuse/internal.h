@@ -196,7 +196,7 @@ void device_wait(struct volume_fs *fs);
 
 /* ---- session.c ---- */
 extern const struct fuse_lowlevel_ops session_ops;
-int session_open(struct volume_fs *fs, struct coffer_error *err); /* mounts */
+int session_mount(struct volume_fs *fs, struct coffer_error *err); /* mounts */
 void session_tune(struct volume_fs *fs);                          /* the mount's share of the page cache and read-ahead */
 
 /* ---- mount_point.c ---- */

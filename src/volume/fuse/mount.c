@@ -317,7 +317,7 @@ run(struct volume_fs *fs, struct coffer_error *err)
         signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
         rc = signals < 0
                  ? error_set(err, COFFER_E_IO, "cannot wait for signals: %s", strerror(errno))
-                 : session_open(fs, err);
+                 : session_mount(fs, err);
     }
     if (rc == COFFER_OK)
         rc = run_mounted(fs, signals, err);

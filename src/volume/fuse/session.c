@@ -96,7 +96,7 @@ mount_options(struct volume_fs *fs, struct buf *out)
 }
 
 int
-session_open(struct volume_fs *fs, struct coffer_error *err)
+session_mount(struct volume_fs *fs, struct coffer_error *err)
 {
     struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
     struct buf list;
