@@ -58,6 +58,9 @@ kills_privileges(const struct fuse_in_header *in, const void *body, size_t size)
     case FUSE_CREATE:
         return size >= sizeof(struct fuse_create_in) &&
                (((const struct fuse_create_in *)body)->open_flags & FUSE_OPEN_KILL_SUIDGID) != 0;
+    case FUSE_FALLOCATE:
+    case FUSE_COPY_FILE_RANGE:
+        return in->uid != 0; /* has no flag; the kernel leaves it to us all the same */
     default:
         return false;
     }

@@ -244,6 +244,22 @@ op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file
         (void)fuse_reply_buf(req, out, (size_t)got);
 }
 
+/* After an operation of which the kernel does not expect it: it is told, or it would go on to execute the file with them. */
+static int
+drop_privileges_unasked(struct volume_fs *fs, struct inode *inode)
+{
+    struct stat st;
+    int rc = 0;
+
+    if (!worker_self()->kill_privileges || !atomic_load(&inode->privileged))
+        return 0;
+    if (fstat(inode->fd, &st) == 0) {
+        rc = attr_drop_privileges(inode, &st);
+        (void)fuse_lowlevel_notify_inval_inode(fs->session, (uintptr_t)inode, -1, 0);
+    }
+    return rc;
+}
+
 /* Write at once under the lock; what set-uid there was is gone, if the writer may not keep it. */
 static int
 write_inode(struct volume_fs *fs, struct inode *inode, const void *data, size_t size, uint64_t at,
@@ -323,6 +339,8 @@ op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t at, off_t length,
     rc = inode_pin(fs, inode, REACH_FILE, &err);
     if (rc == 0) {
         rc = mirror_allocate(fs, inode, mode, (uint64_t)at, (uint64_t)length, &err);
+        if (rc == 0)
+            rc = drop_privileges_unasked(fs, inode);
         inode_unpin(fs, inode);
     }
     rc = report_failure(fs, inode, rc, &err);
@@ -342,6 +360,7 @@ op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in, struct fuse_
     void *room = worker_self()->buffer;
     size_t done = 0, most = (size_t)64 << 20; /* a request should not keep a worker for ever */
     ssize_t got = 0;
+    bool privileged = atomic_load(&to->privileged); /* write_inode() takes what there is */
     int rc = 0;
 
     if (length > most)
@@ -364,6 +383,8 @@ op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in, struct fuse_
         if (rc == 0)
             done += (size_t)got;
     }
+    if (privileged && worker_self()->kill_privileges && done > 0)
+        (void)fuse_lowlevel_notify_inval_inode(fs->session, ino_out, -1, 0);
     if (rc != 0 && done == 0)
         reply_status(req, rc);
     else
