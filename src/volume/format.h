@@ -168,6 +168,11 @@ struct volume_format {
      * 512-byte sector (or one attribute), which a disk writes whole or not at all; the caller has put the old ones on record before.
      * `*changed` false: it was so already.  The caller syncs. */
     int (*file_rewrap)(struct volume *volume, struct lower *lower, bool *changed, struct coffer_error *err);
+    /* What file_rewrap() would overwrite, for a record; and the file's metadata as that record has them, all but the size, if it is
+     * the same file still (else nothing is changed, and 0 returned).  The caller syncs. */
+    int (*file_metadata)(const struct volume *volume, struct lower *lower, struct buf *record, struct coffer_error *err);
+    int (*file_put_back)(const struct volume *volume, struct lower *lower, struct bytes record, struct coffer_error *err);
+    bool (*file_keys_current)(const struct volume *volume, const struct volume_file_info *info); /* keys[0] alone */
     bool (*file_is_current)(const struct volume *volume, const struct volume_file_info *info); /* keys[0] and key_bits */
 
     /* Examine a lower file, offline: metadata always, every block with `deep`. Reports one line a finding; the worst is returned. */

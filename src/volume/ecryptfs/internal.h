@@ -224,6 +224,7 @@ int file_info(const struct volume *volume, struct lower *lower, struct volume_fi
               struct coffer_error *err);
 int file_settle(const struct volume *volume, struct lower *lower, bool *changed,
                 struct coffer_error *err);
+bool file_keys_current(const struct volume *volume, const struct volume_file_info *info);
 bool file_is_current(const struct volume *volume, const struct volume_file_info *info);
 
 /* ---- file.c file_read.c file_write.c ---- */
@@ -272,6 +273,10 @@ struct scratch *scratch_for_writing(void);
 
 int file_rewrap(struct volume *volume, struct lower *lower, bool *changed,
                 struct coffer_error *err);
+int file_metadata(const struct volume *volume, struct lower *lower, struct buf *record,
+                  struct coffer_error *err);
+int file_put_back(const struct volume *volume, struct lower *lower, struct bytes record,
+                  struct coffer_error *err);
 enum volume_damage file_check(const struct volume *volume, struct lower *lower, bool deep,
                               volume_report_fn report, void *arg);
 

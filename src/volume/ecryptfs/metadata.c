@@ -178,7 +178,7 @@ file_settle(const struct volume *volume, struct lower *lower, bool *changed,
 }
 
 bool
-file_is_current(const struct volume *volume, const struct volume_file_info *info)
+file_keys_current(const struct volume *volume, const struct volume_file_info *info)
 {
     uint8_t signature[SIGNATURE_LEN];
     char name[VOLUME_KEY_NAME + 1];
@@ -187,6 +187,13 @@ file_is_current(const struct volume *volume, const struct volume_file_info *info
         return true; /* nothing is sealed */
     volume_signature(volume, signature);
     hex_encode(bytes_of(signature, sizeof signature), name);
-    return info->key_count == 1 && strcmp(info->keys[0], name) == 0 &&
-           info->key_bits == volume_key_bits(volume) && strncmp(info->cipher, "aes-", 4) == 0;
+    return info->key_count == 1 && strcmp(info->keys[0], name) == 0;
+}
+
+bool
+file_is_current(const struct volume *volume, const struct volume_file_info *info)
+{
+    return info->empty ||
+           (file_keys_current(volume, info) && info->key_bits == volume_key_bits(volume) &&
+            strncmp(info->cipher, "aes-", 4) == 0);
 }

@@ -103,3 +103,76 @@ file_rewrap(struct volume *volume, struct lower *lower, bool *changed, struct co
     buf_wipe(&fresh);
     return rc;
 }
+
+/* ---- on record ---- */
+
+/* The place, then the attribute, or what of the header a rewrap overwrites: its first sector, and packets beyond it. */
+int
+file_metadata(const struct volume *volume, struct lower *lower, struct buf *record,
+              struct coffer_error *err)
+{
+    struct metadata metadata;
+    size_t len;
+    int rc = metadata_read(lower, &metadata, err);
+
+    if (rc != 0)
+        return rc;
+    if (metadata.place != PLACE_HEADER && metadata.place != PLACE_XATTR)
+        return volume_fail(err, -EBADMSG, "not an eCryptfs file: no marker, no attribute");
+    len = metadata.raw_len;
+    if (metadata.place == PLACE_HEADER)
+        len = metadata.header.packets_end > SECTOR_LEN ? metadata.header.packets_end : SECTOR_LEN;
+    buf_u8(record, metadata.place == PLACE_HEADER ? 'h' : 'x');
+    buf_add(record, metadata.raw, len);
+    return buf_status(record, err) == COFFER_OK ? 0 : -ENOMEM;
+}
+
+/* The marker's random half tells files apart: a number that was free may be another file's by now. */
+static bool
+same_marker(const uint8_t *a, const uint8_t *b)
+{
+    return memcmp(a + 8, b + 8, 8) == 0;
+}
+
+static int
+put_header_back(struct lower *lower, struct bytes old, struct coffer_error *err)
+{
+    uint8_t now[16];
+    struct iovec iov = {now, sizeof now};
+    ssize_t n = lower->ops->read(lower, &iov, 1, 0);
+    int rc;
+
+    if (n < 0)
+        return volume_fail(err, (int)n, "the lower file cannot be read: %s", strerror((int)-n));
+    if ((size_t)n < sizeof now || !same_marker(now, old.ptr))
+        return 0;
+    iov = (struct iovec){(void *)(uintptr_t)(old.ptr + 16), old.len - 16};
+    rc = lower->ops->write(lower, &iov, 1, 16, false);
+    return rc == 0 ? 0 : failed(err, rc);
+}
+
+static int
+put_attribute_back(struct lower *lower, struct bytes old, struct coffer_error *err)
+{
+    uint8_t value[METADATA_LEN];
+    ssize_t n = lower->ops->xattr_get(lower, XATTR_NAME, value, sizeof value);
+    int rc;
+
+    if (n < 16 || old.len > sizeof value || !same_marker(value, old.ptr))
+        return n == -ENODATA || n >= 0 ? 0 : failed(err, (int)n);
+    memcpy(value + 8, old.ptr + 8, old.len - 8);
+    rc = lower->ops->xattr_set(lower, XATTR_NAME, value, old.len);
+    return rc == 0 ? 0 : failed(err, rc);
+}
+
+int
+file_put_back(const struct volume *volume, struct lower *lower, struct bytes record,
+              struct coffer_error *err)
+{
+    struct bytes old = bytes_of(record.ptr + 1, record.len - 1);
+
+    if (record.len < 1 + 16)
+        return volume_fail(err, -EBADMSG, "a record of metadata that is too short");
+    return record.ptr[0] == 'h' ? put_header_back(lower, old, err)
+                                : put_attribute_back(lower, old, err);
+}

@@ -275,6 +275,9 @@ const struct volume_format volume_ecryptfs = {
     .file_sync = file_sync,
     .file_settle = file_settle,
     .file_rewrap = file_rewrap,
+    .file_metadata = file_metadata,
+    .file_put_back = file_put_back,
+    .file_keys_current = file_keys_current,
     .file_is_current = file_is_current,
     .file_check = file_check,
 };

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <time.h>
 #include <unistd.h>
 
 /* ---- open ---- */
@@ -283,19 +284,37 @@ write_inode(struct volume_fs *fs, struct inode *inode, const void *data, size_t 
     return rc;
 }
 
+/* How long those wait who sync is what a rotation goes by. */
+static void
+timed(struct volume_fs *fs, const struct timespec *since)
+{
+    struct timespec now;
+    int64_t ns;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    ns = (int64_t)(now.tv_sec - since->tv_sec) * 1000000000 + (now.tv_nsec - since->tv_nsec);
+    atomic_fetch_add_explicit(&fs->timed_ns, (uint64_t)ns, memory_order_relaxed);
+    atomic_fetch_add_explicit(&fs->timed, 1, memory_order_relaxed);
+}
+
 void
 op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t off,
          struct fuse_file_info *fi)
 {
     struct volume_fs *fs = fs_of(req);
     struct inode *inode = inode_of(fs, ino);
+    struct timespec since;
     unsigned flags = 0;
     int rc;
 
     /* Through the cache the kernel asks for the sync itself. */
     if (!fi->writepage && inode->direct && (fi->flags & O_DSYNC) != 0)
         flags = VOLUME_WRITE_DSYNC;
+    if (flags != 0)
+        clock_gettime(CLOCK_MONOTONIC, &since);
     rc = write_inode(fs, inode, data, size, (uint64_t)off, flags);
+    if (flags != 0)
+        timed(fs, &since);
     atomic_fetch_add_explicit(&fs->writes, 1, memory_order_relaxed);
     if (rc != 0)
         reply_status(req, rc);
@@ -311,8 +330,10 @@ op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi
     struct inode *inode = inode_of(fs, ino);
     struct coffer_error err = {0};
     struct volume_file *file = NULL;
+    struct timespec since;
     int rc;
 
+    clock_gettime(CLOCK_MONOTONIC, &since);
     pthread_rwlock_rdlock(&inode->lock);
     rc = inode_pin(fs, inode, REACH_FILE, &err);
     if (rc == 0)
@@ -322,6 +343,7 @@ op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi
         rc = fs->format->file_sync(file, datasync != 0, &err);
         inode_unpin(fs, inode);
     }
+    timed(fs, &since);
     atomic_fetch_add_explicit(&fs->syncs, 1, memory_order_relaxed);
     reply_status(req, report_failure(fs, inode, rc, &err));
 }

@@ -82,6 +82,33 @@ table_remove(struct inode_table *table, struct inode *inode)
     inode->hashed = false;
 }
 
+/* ---- files without a name ---- */
+
+static void
+nameless_add(struct inode_table *table, struct inode *inode)
+{
+    inode->nameless = true;
+    inode->before = NULL;
+    inode->next = table->nameless;
+    if (inode->next != NULL)
+        inode->next->before = inode;
+    table->nameless = inode;
+}
+
+static void
+nameless_remove(struct inode_table *table, struct inode *inode)
+{
+    if (!inode->nameless)
+        return;
+    if (inode->before != NULL)
+        inode->before->next = inode->next;
+    else
+        table->nameless = inode->next;
+    if (inode->next != NULL)
+        inode->next->before = inode->before;
+    inode->nameless = false;
+}
+
 /* ---- numbers that are shown but are no longer the lower ones ---- */
 
 enum { SHOWN_BUCKETS = 1024 };
@@ -236,6 +263,7 @@ inode_release(struct volume_fs *fs, struct inode *inode, uint64_t count)
     last = inode->refs == 0;
     if (last) {
         table_remove(table, inode);
+        nameless_remove(table, inode);
         shown_remove(table, inode);
         table->count--;
     }
@@ -249,6 +277,8 @@ inode_forget_number(struct volume_fs *fs, struct inode *inode)
 {
     pthread_mutex_lock(&fs->table.mutex);
     table_remove(&fs->table, inode);
+    if (!inode->nameless)
+        nameless_add(&fs->table, inode);
     pthread_mutex_unlock(&fs->table.mutex);
 }
 
@@ -302,24 +332,13 @@ inode_acquire(struct volume_fs *fs, int folder_fd, const char *lower_name, struc
     return -EAGAIN;
 }
 
-int
-inode_each(struct volume_fs *fs, int (*visit)(void *arg, struct inode *inode), void *arg)
+/* Gives all references back. */
+static int
+visit_all(struct volume_fs *fs, struct inode **all, size_t count,
+          int (*visit)(void *arg, struct inode *inode), void *arg)
 {
-    struct inode_table *table = &fs->table;
-    struct inode **all = NULL, *inode;
-    size_t count = 0;
     int rc = 0;
 
-    pthread_mutex_lock(&table->mutex);
-    all = mem_array(table->count + 1, sizeof(struct inode *));
-    for (size_t i = 0; all != NULL && i <= table->mask; i++)
-        for (inode = table->buckets[i]; inode != NULL; inode = inode->next) {
-            inode->refs++;
-            all[count++] = inode;
-        }
-    pthread_mutex_unlock(&table->mutex);
-    if (all == NULL)
-        return -ENOMEM;
     for (size_t i = 0; i < count; i++) {
         if (rc == 0)
             rc = visit(arg, all[i]);
@@ -329,20 +348,60 @@ inode_each(struct volume_fs *fs, int (*visit)(void *arg, struct inode *inode), v
     return rc;
 }
 
+int
+inode_each(struct volume_fs *fs, int (*visit)(void *arg, struct inode *inode), void *arg)
+{
+    struct inode_table *table = &fs->table;
+    struct inode **all = NULL, *inode;
+    size_t count = 0;
+
+    pthread_mutex_lock(&table->mutex);
+    all = mem_array(table->count + 1, sizeof(struct inode *));
+    for (size_t i = 0; all != NULL && i <= table->mask; i++)
+        for (inode = table->buckets[i]; inode != NULL; inode = inode->next) {
+            inode->refs++;
+            all[count++] = inode;
+        }
+    pthread_mutex_unlock(&table->mutex);
+    return all == NULL ? -ENOMEM : visit_all(fs, all, count, visit, arg);
+}
+
+int
+inode_each_nameless(struct volume_fs *fs, int (*visit)(void *arg, struct inode *inode), void *arg)
+{
+    struct inode_table *table = &fs->table;
+    struct inode **all = NULL, *inode;
+    size_t count = 0;
+
+    pthread_mutex_lock(&table->mutex);
+    for (inode = table->nameless; inode != NULL; inode = inode->next)
+        count++;
+    all = mem_array(count + 1, sizeof(struct inode *));
+    count = 0;
+    for (inode = table->nameless; all != NULL && inode != NULL; inode = inode->next) {
+        inode->refs++;
+        all[count++] = inode;
+    }
+    pthread_mutex_unlock(&table->mutex);
+    return all == NULL ? -ENOMEM : visit_all(fs, all, count, visit, arg);
+}
+
 void
 inode_replace(struct volume_fs *fs, struct inode *inode, int fd, struct volume_file *file,
               const struct stat *st)
 {
     struct inode_table *table = &fs->table;
+    bool hashed;
 
     pthread_mutex_lock(&table->mutex);
+    hashed = inode->hashed;
     table_remove(table, inode);
     shown_remove(table, inode);
     inode->dev = st->st_dev;
     inode->ino = st->st_ino;
     if (inode->shown != inode->ino)
         shown_add(table, inode);
-    if (!inode->keep)
+    if (hashed) /* it has a name */
         table_add(table, inode);
     pthread_mutex_unlock(&table->mutex);
     inode_swap_fd(fs, inode, fd, file);
@@ -384,6 +443,10 @@ inode_table_close(struct volume_fs *fs)
             next = inode->next;
             inode_free(fs, inode);
         }
+    for (inode = table->nameless; inode != NULL; inode = next) {
+        next = inode->next;
+        inode_free(fs, inode);
+    }
     mem_free(table->buckets);
     mem_free(table->by_shown);
     table->buckets = table->by_shown = NULL;

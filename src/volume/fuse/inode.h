@@ -36,6 +36,8 @@ struct inode {
     struct file_handle *handle;
 
     struct inode *next, *next_shown; /* table */
+    struct inode *before;            /* without a name: the list of those */
+    bool nameless;
     uint64_t refs;
     bool hashed;
 
@@ -75,6 +77,9 @@ struct inode *inode_find(struct volume_fs *fs, dev_t dev, ino_t ino);
  * returns that.  No lock is held during the call; the reference is taken and given back here. */
 int inode_each(struct volume_fs *fs, int (*visit)(void *arg, struct inode *inode), void *arg);
 
+/* The same for those that have no name left. */
+int inode_each_nameless(struct volume_fs *fs, int (*visit)(void *arg, struct inode *inode), void *arg);
+
 /* Make the inode reachable until inode_unpin().  For regular files inode->lock must be held, shared at least, until then
  * (but see file_sync in format.h).  0 or a negative errno; -EBADMSG and -EKEYREJECTED are not yet reported. */
 int inode_pin(struct volume_fs *fs, struct inode *inode, enum reach reach, struct coffer_error *err);
@@ -88,7 +93,8 @@ void inode_retain(struct volume_fs *fs, struct inode *inode);
 /* A new inode over `fd` (taken over, closed on failure), a regular file with `file` open on it or NULL. */
 int inode_adopt(struct volume_fs *fs, int fd, enum access access, struct volume_file *file, const struct stat *st,
                 struct inode **out);
-/* The lower file has lost its last name: nobody finds it any more by its number, which may be used again. */
+/* The lower file has lost its last name: nobody finds it any more by its number, which may be used again (but see
+ * inode_each_nameless()). */
 void inode_forget_number(struct volume_fs *fs, struct inode *inode);
 /* The lower file is now another one; both locked alone.  Takes fd and file over, closes the old ones. */
 void inode_replace(struct volume_fs *fs, struct inode *inode, int fd, struct volume_file *file, const struct stat *st);

@@ -30,6 +30,7 @@ enum { IO_MAX = 1 << 20, REQUEST_KINDS = 64 };
 struct inode_table {
     pthread_mutex_t mutex;
     struct inode **buckets, **by_shown; /* by (dev, ino); by the number shown, of those that differ */
+    struct inode *nameless; /* by ->next and ->before: no name left, but in use */
     size_t mask, count, moved;
 };
 
@@ -66,6 +67,10 @@ struct volume_fs {
     bool acl;         /* the lower filesystem has access control lists */
     atomic_uint_fast64_t requests, reads, writes, syncs, opens;
     atomic_uint_fast64_t kinds[REQUEST_KINDS]; /* requests by opcode */
+    atomic_uint_fast64_t timed, timed_ns; /* requests that synced, and how long they took in all */
+    atomic_uint watched;                  /* see watch.h */
+    struct watch *watches;                /* table.mutex */
+    atomic_bool walked;                   /* a rotation's walk is under way */
     int64_t started_s;
     struct fuse_session *session;
     struct device device;

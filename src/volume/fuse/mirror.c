@@ -2,11 +2,10 @@
 #include "volume/fuse/mirror.h"
 
 #include "base/mem.h"
+#include "volume/attributes.h"
 #include "volume/fuse/internal.h"
 
 #include <errno.h>
-#include <string.h>
-#include <sys/xattr.h>
 #include <unistd.h>
 
 struct mirror {
@@ -172,51 +171,6 @@ mirror_step(struct volume_fs *fs, struct inode *inode, size_t bytes, struct mirr
     return rc;
 }
 
-/* Extended attributes but the format's own, which each file has for itself. */
-static int
-copy_xattrs(struct volume_fs *fs, int from, int to)
-{
-    ssize_t size = flistxattr(from, NULL, 0), len;
-    char *names = NULL, *value = NULL;
-    int rc = 0;
-
-    if (size <= 0)
-        return size == 0 || errno == EOPNOTSUPP ? 0 : -errno;
-    names = mem_alloc((size_t)size);
-    value = mem_alloc(65536);
-    if (names == NULL || value == NULL)
-        rc = -ENOMEM;
-    else if ((size = flistxattr(from, names, (size_t)size)) < 0)
-        rc = -errno;
-    for (const char *name = names; rc == 0 && name < names + size; name += strlen(name) + 1) {
-        if (xattr_hidden(fs, name))
-            continue;
-        len = fgetxattr(from, name, value, 65536);
-        if (len < 0 || fsetxattr(to, name, value, (size_t)len, 0) != 0)
-            rc = -errno;
-    }
-    mem_free(names);
-    mem_free(value);
-    return rc;
-}
-
-/* The owner first: it takes set-uid bits away.  The times last. */
-static int
-copy_attributes(struct volume_fs *fs, int from, int to)
-{
-    struct stat st;
-    int rc;
-
-    if (fstat(from, &st) != 0)
-        return -errno;
-    if (fchown(to, st.st_uid, st.st_gid) != 0 || fchmod(to, st.st_mode & 07777) != 0)
-        return -errno;
-    rc = copy_xattrs(fs, from, to);
-    if (rc != 0)
-        return rc;
-    return futimens(to, (struct timespec[2]){st.st_atim, st.st_mtim}) != 0 ? -errno : 0;
-}
-
 /* inode->lock and names held alone. */
 static int
 finish_locked(struct volume_fs *fs, struct inode *inode, const struct mirror_end *end,
@@ -230,7 +184,7 @@ finish_locked(struct volume_fs *fs, struct inode *inode, const struct mirror_end
     if (rc == 0 && fs->format->file_size(mirror->file) != fs->format->file_size(inode->file))
         rc = fs->format->file_truncate(mirror->file, fs->format->file_size(inode->file), err);
     if (rc == 0)
-        rc = copy_attributes(fs, inode->fd, mirror->fd);
+        rc = attributes_copy(inode->fd, mirror->fd, fs->format->hidden_xattrs);
     if (rc == 0)
         rc = fs->format->file_sync(mirror->file, false, err);
     if (rc == 0 && fstat(mirror->fd, &st) != 0)

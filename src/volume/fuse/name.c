@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* New names: folders, special files, links. */
 #include "volume/fuse/internal.h"
+#include "volume/fuse/watch.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -181,6 +182,8 @@ op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name)
         rc = inode_pin(fs, inode, REACH_NODE, NULL);
         if (rc == 0) {
             rc = link_fd(inode, folder->fd, lower);
+            if (rc == 0)
+                watch_note(fs, folder, lower);
             inode_unpin(fs, inode);
         }
         pthread_rwlock_unlock(&inode->lock);

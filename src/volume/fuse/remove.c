@@ -5,6 +5,7 @@
  * nobody takes a new file that gets the old number for it (see inode.c).
  */
 #include "volume/fuse/internal.h"
+#include "volume/fuse/watch.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -133,8 +134,11 @@ rename_pinned(struct volume_fs *fs, const struct end *from, const struct end *to
     victim_let_go(fs, victim);
     if (rc == 0) {
         renamed(fs, to);
-        if ((flags & RENAME_EXCHANGE) != 0)
+        watch_note(fs, to->folder, to->lower);
+        if ((flags & RENAME_EXCHANGE) != 0) {
             renamed(fs, from);
+            watch_note(fs, from->folder, from->lower);
+        }
     }
     return rc;
 }

@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What slipped past a walk of a volume in use: names moved into folders it had seen, files that lost their last name.
+ *
+ * A round walks all that was noted.  When a round had neither a folder nor a file that was not current, and nothing was under way
+ * after it, nothing can be left: what was noted since is of files that were seen, or made, under the present key.
+ */
+#include "volume/rotate/internal.h"
+
+#include "base/mem.h"
+#include "volume/fuse/internal.h"
+#include "volume/fuse/watch.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { ROUNDS_MAX = 1000, LINK_ROUNDS_MAX = 10 };
+
+/* The path of an open folder from the top, "" for that itself; NULL: it is gone, or out of memory. */
+static char *
+path_from_top(int root, int folder)
+{
+    char link[64], top[PATH_MAX], at[PATH_MAX];
+    ssize_t n;
+    size_t len;
+
+    (void)snprintf(link, sizeof link, "/proc/self/fd/%d", root);
+    n = readlink(link, top, sizeof top - 1);
+    if (n <= 0)
+        return NULL;
+    len = (size_t)n;
+    (void)snprintf(link, sizeof link, "/proc/self/fd/%d", folder);
+    n = readlink(link, at, sizeof at - 1);
+    if (n <= 0)
+        return NULL;
+    at[n] = 0;
+    if (memcmp(at, top, len) != 0 || (at[len] != 0 && at[len] != '/'))
+        return NULL;
+    return mem_strdup(at[len] == 0 ? "" : at + len + 1);
+}
+
+/* Walk what was noted; `*folders` counts those that are folders, in which more may have moved. */
+static int
+walk_moved(struct volume_fs *fs, const struct tree *tree, const struct moved *moved,
+           size_t *folders)
+{
+    int rc = 0;
+
+    for (; rc == 0 && moved != NULL; moved = moved->next) {
+        struct stat st;
+        char *path;
+
+        if (inode_pin(fs, moved->folder, REACH_NODE, NULL) != 0)
+            continue; /* removed */
+        path = path_from_top(fs->root_fd, moved->folder->fd);
+        if (path != NULL) {
+            *folders += fstatat(moved->folder->fd, moved->lower, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+                        S_ISDIR(st.st_mode);
+            rc = tree_walk(tree, moved->folder->fd, moved->lower, path);
+        }
+        mem_free(path);
+        inode_unpin(fs, moved->folder);
+    }
+    return rc;
+}
+
+/* One round; `*folders` is not 0 if another one is needed whatever this one found. */
+static int
+round_of(struct volume_fs *fs, struct watch *watch, const struct tree *tree, size_t *folders,
+         size_t *seen)
+{
+    struct moved *moved;
+    bool missed;
+    int rc;
+
+    watch_settle(fs);
+    moved = watch_take(fs, watch, &missed);
+    *folders = missed;
+    *seen = moved != NULL || missed;
+    rc = missed ? tree_walk(tree, tree->root, "", "") : walk_moved(fs, tree, moved, folders);
+    watch_free(fs, moved);
+    return rc;
+}
+
+/* ---- of a walk ---- */
+
+static int
+catch_up(struct walk *walk)
+{
+    struct tree tree = {
+        .root = walk->root, .visit = visit_move, .trouble = visit_trouble, .arg = walk};
+    size_t folders, seen;
+    int rc;
+
+    for (unsigned i = 0; i < ROUNDS_MAX; i++) {
+        walk->moved = 0;
+        rc = walk_status(walk, round_of(walk->fs, walk->watch, &tree, &folders, &seen));
+        if (rc == COFFER_OK)
+            rc = walk_flush(walk);
+        if (rc != COFFER_OK || (folders == 0 && walk->moved == 0))
+            return rc;
+    }
+    return error_set(walk->err, COFFER_E_CONFLICT,
+                     "%s: folders are being moved all the time: nobody can say that every file was "
+                     "seen.  Walk again when that has ended",
+                     walk->lower);
+}
+
+/* Files whose names were not all where they were noted: look for them anew. */
+static int
+settle_links(struct walk *walk)
+{
+    int rc = COFFER_OK;
+
+    for (unsigned i = 0; rc == COFFER_OK && walk->links.count > 0; i++) {
+        walk->unsettled = 0;
+        walk->last_round = i == LINK_ROUNDS_MAX;
+        rc = links_move(walk);
+        if (rc != COFFER_OK || walk->unsettled == 0 || walk->last_round)
+            break;
+        rc = walk_tree(walk, walk->root, "", "");
+        if (rc == COFFER_OK)
+            rc = walk_flush(walk);
+        if (rc == COFFER_OK)
+            rc = catch_up(walk);
+    }
+    return rc;
+}
+
+int
+online_rest(struct walk *walk)
+{
+    size_t left;
+    int rc;
+
+    walk->again = true;
+    do {
+        rc = catch_up(walk);
+        left = walk->links.count;
+        if (rc == COFFER_OK)
+            rc = settle_links(walk);
+        if (rc == COFFER_OK)
+            rc = online_nameless(walk);
+    } while (rc == COFFER_OK && left > 0 && !walk->last_round);
+    return rc;
+}
+
+/* ---- of a scan ---- */
+
+int
+online_scan(struct volume_fs *fs, struct tree *tree)
+{
+    struct watch watch;
+    size_t folders, seen;
+    int rc;
+
+    watch_begin(fs, &watch);
+    rc = tree_walk(tree, tree->root, "", "");
+    for (unsigned i = 0; rc == 0 && i < ROUNDS_MAX; i++) {
+        rc = round_of(fs, &watch, tree, &folders, &seen);
+        if (folders == 0)
+            break;
+    }
+    watch_end(fs, &watch);
+    return rc;
+}
