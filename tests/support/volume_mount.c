@@ -14,6 +14,7 @@
  *                        (--after-crash is on by itself where the machine stopped while it was mounted)
  * --settle-stop N        SIGKILL in the N-th file that is settled after a crash
  * --settle-fail N        EIO there
+ * --utilities-names      eCryptfs: names under the key that ecryptfs-utils make of the passphrase for them, not under that of files
  * --log FILE             where its lines go
  * --descriptors N --threads N --only-me --read-only --options LIST --direct PATTERN
  *
@@ -22,6 +23,7 @@
  */
 #include "base/mem.h"
 #include "support/plain_format.h"
+#include "volume/ecryptfs/ecryptfs.h"
 #include "volume/fuse/mirror.h"
 #include "volume/fuse/mount.h"
 
@@ -156,24 +158,51 @@ ecryptfs_format(void)
 }
 
 static struct volume_options format_options = {.key_bits = 256};
+static bool utilities_names;
 
+static int
+make_ecryptfs(const char *key, const char *old, const char *next_key, struct volume **volume,
+              struct coffer_error *err)
+{
+    struct volume_key keys[3] = {0}, names = {0};
+    struct volume_key other[2];
+    int rc = volume_ecryptfs.key_set(bytes_str(key), (struct bytes){0}, &keys[0], err);
+
+    if (rc == 0)
+        rc = volume_ecryptfs.key_set(bytes_str(next_key), (struct bytes){0}, &keys[1], err);
+    if (rc == 0 && old != NULL)
+        rc = volume_ecryptfs.key_set(bytes_str(old), (struct bytes){0}, &keys[2], err);
+    if (rc == 0 && utilities_names)
+        rc = volume_ecryptfs.key_set(bytes_str(key), ecryptfs_name_salt(), &names, err);
+    other[0] = keys[0];
+    other[1] = old != NULL ? keys[2] : keys[1];
+    if (rc == 0)
+        rc = volume_ecryptfs.open(&format_options, other, 2, &names, utilities_names, volume, err);
+    other[1] = keys[0];
+    other[0] = keys[1];
+    if (rc == 0)
+        rc = volume_ecryptfs.open(&format_options, other, 2, &names, utilities_names, &next, err);
+    for (size_t i = 0; i < 3; i++)
+        secret_free(keys[i].secret);
+    secret_free(names.secret);
+    return rc;
+}
+
+/* The volume, and the one that "copy" moves files to. */
 static struct volume *
-make_volume(const struct volume_format *format, const char *key, const char *other)
+make_volumes(bool ecryptfs, const char *key, const char *old, const char *next_key)
 {
     struct coffer_error err = {0};
-    struct volume_key keys[2] = {0};
     struct volume *volume = NULL;
 
-    if (format == &plain_format)
-        return plain_volume((uint8_t)atoi(key), (uint8_t)atoi(other));
-    if (format->key_set(bytes_str(key), (struct bytes){0}, &keys[0], &err) != 0 ||
-        format->key_set(bytes_str(other), (struct bytes){0}, &keys[1], &err) != 0 ||
-        format->open(&format_options, keys, 2, NULL, 0, &volume, &err) != 0) {
+    if (!ecryptfs) {
+        next = plain_volume((uint8_t)atoi(next_key), (uint8_t)atoi(key));
+        return plain_volume((uint8_t)atoi(key), (uint8_t)atoi(old != NULL ? old : next_key));
+    }
+    if (make_ecryptfs(key, old, next_key, &volume, &err) != 0) {
         fprintf(stderr, "volume_mount: %s\n", err.message);
         exit(1);
     }
-    secret_free(keys[0].secret);
-    secret_free(keys[1].secret);
     return volume;
 }
 
@@ -230,7 +259,8 @@ main(int argc, char **argv)
         {"format", 1, NULL, 'F'},        {"bits", 1, NULL, 'b'},
         {"encrypt-names", 0, NULL, 'e'}, {"xattr-metadata", 0, NULL, 'x'},
         {"after-crash", 0, NULL, 'a'},   {"settle-stop", 1, NULL, 's'},
-        {"settle-fail", 1, NULL, 'S'},   {NULL, 0, NULL, 0}};
+        {"settle-fail", 1, NULL, 'S'},   {"utilities-names", 0, NULL, 'U'},
+        {NULL, 0, NULL, 0}};
     struct volume_mount_options options = {
         .log = log_line, .control = control, .stopping = stopping};
     struct volume_background *background = NULL;
@@ -262,6 +292,9 @@ main(int argc, char **argv)
             break;
         case 'e':
             format_options.encrypt_names = true;
+            break;
+        case 'U':
+            format_options.encrypt_names = utilities_names = true;
             break;
         case 'x':
             format_options.xattr_metadata = true;
@@ -325,8 +358,7 @@ main(int argc, char **argv)
     format = ecryptfs ? ecryptfs_format() : &plain_format;
     if (volume_lower_crashed(options.lower, &was_crash, NULL) == COFFER_OK && was_crash)
         format_options.after_crash = true;
-    volume = make_volume(format, key, old != NULL ? old : next_key);
-    next = make_volume(format, next_key, key);
+    volume = make_volumes(ecryptfs, key, old, next_key);
     rc = volume_mount_run(&options, format, volume, &err);
     format->close(volume);
     format->close(next);
