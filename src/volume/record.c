@@ -4,6 +4,7 @@
 #include "base/os.h"
 #include "ledger/journal.h"
 #include "ledger/json.h"
+#include "volume/ecryptfs/ecryptfs.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -138,7 +139,7 @@ store_put(struct journal_store *store, const char *table, const struct journal_r
     if (rc == COFFER_OK)
         rc = record_path(s->lower, path, err);
     if (rc == COFFER_OK) /* no secret is in it, and whoever may mount must read it */
-        rc = os_real.write_file(&os_real, path, buf_view(&text), 0600, false, err);
+        rc = os_real.write_file(&os_real, path, buf_view(&text), 0644, false, err);
     buf_wipe(&text);
     return rc;
 }
@@ -173,6 +174,7 @@ get_rotation(const json_t *object, struct volume_rotation *out, struct coffer_er
 {
     const json_t *rotation = json_object_get(object, "rotation");
     uint64_t work = 0;
+    uint8_t key[4];
     int rc;
 
     *out = (struct volume_rotation){0};
@@ -185,12 +187,30 @@ get_rotation(const json_t *object, struct volume_rotation *out, struct coffer_er
         rc = error_set(err, COFFER_E_UNSUPPORTED, "a newer coffer began a rotation of this volume");
     out->work = (unsigned)work;
     if (rc == COFFER_OK)
+        rc = json_get_hex(rotation, "to_key", key, sizeof key, err);
+    if (rc == COFFER_OK)
+        out->to_key = get_be32(key);
+    if (rc == COFFER_OK)
+        rc = get_flag(rotation, "reversed", &out->reversed, err);
+    if (rc == COFFER_OK)
         rc = get_bits(rotation, "former_key_bits", false, &out->former_key_bits, err);
     if (rc == COFFER_OK)
         rc = get_bits(rotation, "former_name_key_bits", true, &out->former_name_key_bits, err);
     if (rc == COFFER_OK)
         rc = get_flag(rotation, "former_encrypt_names", &out->former_encrypt_names, err);
     return rc;
+}
+
+/* Of names that a kernel wrote under another cipher than AES; else the member is not there. */
+static int
+get_cipher(const json_t *object, const char **out, struct coffer_error *err)
+{
+    const json_t *value = json_object_get(object, "name_cipher");
+
+    *out = value == NULL ? NULL : ecryptfs_cipher_text(json_is_string(value) ? json_string_value(value) : "");
+    if (value != NULL && *out == NULL)
+        return error_set(err, COFFER_E_UNSUPPORTED, "member \"name_cipher\" is no cipher of eCryptfs");
+    return COFFER_OK;
 }
 
 static int
@@ -220,7 +240,8 @@ take(const json_t *object, struct volume_setup *setup, struct coffer_error *err)
         rc = get_flag(object, "importing", &setup->importing, err);
     if (rc == COFFER_OK)
         rc = get_rotation(object, &setup->rotation, err);
-    options.mixed_names = setup->rotation.work != 0;
+    if (rc == COFFER_OK)
+        rc = get_cipher(object, &options.name_cipher, err);
     setup->format = &volume_ecryptfs;
     setup->options = options;
     return rc;
@@ -292,8 +313,11 @@ make(const struct volume_setup *setup, const struct keyring *keyring, json_t *ob
         rc = json_put(object, "xattr_metadata", json_boolean(o->xattr_metadata), err);
     if (rc == COFFER_OK)
         rc = json_put(object, "importing", json_boolean(setup->importing), err);
+    if (rc == COFFER_OK && o->name_cipher != NULL)
+        rc = json_put(object, "name_cipher", json_string(o->name_cipher), err);
     if (rc == COFFER_OK && setup->rotation.work != 0) {
-        rotation = json_pack("{s:i, s:i, s:i, s:b}", "work", (int)setup->rotation.work, "former_key_bits",
+        rotation = json_pack("{s:i, s:o, s:b, s:i, s:i, s:b}", "work", (int)setup->rotation.work, "to_key",
+                             json_key_id(setup->rotation.to_key), "reversed", setup->rotation.reversed, "former_key_bits",
                              (int)setup->rotation.former_key_bits, "former_name_key_bits",
                              (int)setup->rotation.former_name_key_bits, "former_encrypt_names",
                              setup->rotation.former_encrypt_names);

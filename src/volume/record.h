@@ -19,4 +19,7 @@ COFFER_MUST_CHECK int volume_record_read(const char *lower, const struct keyring
 /* Write it at setup->record_epoch + 1, which is set.  CONFLICT if the file is at another epoch than `setup`. */
 COFFER_MUST_CHECK int volume_record_write(struct volume_setup *setup, const struct keyring *keyring, struct coffer_error *err);
 
+/* The absolute path of a folder, without symbolic links.  NOTFOUND, LIMIT, IO. */
+COFFER_MUST_CHECK int volume_lower_find(const char *lower, char out[VOLUME_PATH_MAX], struct coffer_error *err);
+
 #endif

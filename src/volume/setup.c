@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define LABEL "coffer/v1/volume/ecryptfs"
 
@@ -118,18 +119,39 @@ keys_take(const struct volume_setup *setup, const struct keyring *keyring, const
     return rc;
 }
 
+/* ---- the forms of names ---- */
+
+/* While names are on their way from one form to another, both are understood. */
+static void
+set_forms(struct volume_setup *setup)
+{
+    const struct volume_rotation *from = &setup->rotation;
+    struct volume_options *to = &setup->options;
+    unsigned now = to->name_key_bits != 0 ? to->name_key_bits : to->key_bits;
+    unsigned former = from->former_name_key_bits != 0 ? from->former_name_key_bits : from->former_key_bits;
+    bool ciphers = from->former_encrypt_names && (to->name_cipher != NULL || former != now);
+
+    memset(to->former_name_ciphers, 0, sizeof to->former_name_ciphers);
+    to->mixed_names = from->work != 0 && (ciphers || from->former_encrypt_names != to->encrypt_names);
+    if (to->mixed_names && ciphers)
+        to->former_name_ciphers[0] = former == 128 ? "aes-128" : former == 192 ? "aes-192" : "aes-256";
+}
+
 /* ---- the folder ---- */
 
-static int
-find_lower(const char *lower, char out[VOLUME_PATH_MAX], struct coffer_error *err)
+int
+volume_lower_find(const char *lower, char out[VOLUME_PATH_MAX], struct coffer_error *err)
 {
     char *path = realpath(lower, NULL);
+    struct stat st;
     int rc = COFFER_OK;
 
     if (path == NULL)
         return error_set(err, errno == ENOENT || errno == ENOTDIR ? COFFER_E_NOTFOUND : COFFER_E_IO, "%s: %s", lower,
                          strerror(errno));
-    if (strlen(path) >= VOLUME_PATH_MAX)
+    if (stat(path, &st) != 0 || !S_ISDIR(st.st_mode))
+        rc = error_set(err, COFFER_E_NOTFOUND, "%s is no folder", lower);
+    else if (strlen(path) >= VOLUME_PATH_MAX)
         rc = error_set(err, COFFER_E_LIMIT, "the path %.200s… is too long", path);
     else
         strcpy(out, path);
@@ -142,7 +164,7 @@ static int
 check_place(const struct volume_setup *setup, const struct keyring *keyring, bool accept_moved, struct coffer_error *err)
 {
     const struct keyring_database *database = keyring_database(keyring, &setup->id);
-    char name[KEYRING_NAME_MAX];
+    char name[VOLUME_PATH_MAX + 16];
 
     if (database == NULL)
         return error_set(err, COFFER_E_NOTFOUND, "the keyring does not know the volume at %s: it may be older than the volume",
@@ -165,10 +187,11 @@ volume_setup_load(const char *lower, const struct keyring *keyring, bool accept_
     int rc;
 
     *out = (struct volume_setup){.in_keyring = true};
-    rc = find_lower(lower, out->lower, err);
+    rc = volume_lower_find(lower, out->lower, err);
     if (rc == COFFER_OK)
         rc = volume_record_read(out->lower, keyring, out, err);
     if (rc == COFFER_OK) {
+        set_forms(out);
         uuid_format(&out->id, id);
         (void)snprintf(out->line, sizeof out->line, "volume/%s", id);
         rc = check_place(out, keyring, accept_moved, err);
@@ -192,6 +215,9 @@ volume_setup_refresh(struct volume_setup *setup, const struct keyring *keyring, 
     rc = volume_record_read(setup->lower, keyring, &fresh, err);
     if (rc == COFFER_OK && !uuid_equal(&fresh.id, &setup->id))
         rc = error_set(err, COFFER_E_CONFLICT, "the record at %s is another volume's now", setup->lower);
+    if (rc == COFFER_OK && fresh.record_epoch < setup->record_epoch)
+        rc = error_set(err, COFFER_E_ROLLBACK, "the record at %s is older than it was: a copy was put in its place",
+                       setup->lower);
     if (rc == COFFER_OK)
         rc = keys_take(&fresh, keyring, &setup->keys, &fresh.keys, err);
     if (rc == COFFER_OK)
@@ -201,6 +227,7 @@ volume_setup_refresh(struct volume_setup *setup, const struct keyring *keyring, 
         keys_wipe(&fresh.names);
         return rc;
     }
+    set_forms(&fresh);
     /* What the mount was told, not the record. */
     fresh.options.plain_passthrough = setup->options.plain_passthrough;
     fresh.options.after_crash = setup->options.after_crash;
@@ -213,7 +240,11 @@ volume_setup_refresh(struct volume_setup *setup, const struct keyring *keyring, 
 int
 volume_setup_save(struct volume_setup *setup, const struct keyring *keyring, struct coffer_error *err)
 {
-    return volume_record_write(setup, keyring, err);
+    int rc = volume_record_write(setup, keyring, err);
+
+    if (rc == COFFER_OK)
+        set_forms(setup);
+    return rc;
 }
 
 void

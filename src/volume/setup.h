@@ -60,13 +60,17 @@ COFFER_MUST_CHECK int volume_passphrase(const struct secret *material, uint32_t 
  * TAMPERED, FORMAT   the record     KEY  no usable key   UNSUPPORTED  an unknown format */
 COFFER_MUST_CHECK int volume_setup_load(const char *lower, const struct keyring *keyring, bool accept_moved, struct volume_setup *out,
                                         struct coffer_error *err);
-/* The same keys and options from a newer keyring, for a volume in use; keys that `setup` has already are not derived again. */
+/* The same from a newer keyring and the record as it is now, for a volume in use; keys that `setup` has already are not derived
+ * again.  ROLLBACK for an older record.  On failure `setup` is as it was. */
 COFFER_MUST_CHECK int volume_setup_refresh(struct volume_setup *setup, const struct keyring *keyring, struct coffer_error *err);
-/* A folder from elsewhere: one passphrase for everything; the key of names is found by looking at them (ecryptfs_name_signature()). */
+/* A folder from elsewhere: one passphrase for everything; the key and cipher of names are found by looking at some.  `options`:
+ * key_bits 0 is what the files there have, 256 where there are none or they are not AES.  `salt` empty: the usual one.
+ * KEY  files or names are under others than this passphrase gives     REFUSED  names are encrypted and `options` says no; another
+ * cipher than that of the names that are there */
 COFFER_MUST_CHECK int volume_setup_passphrase(const char *lower, const struct volume_format *format, struct bytes passphrase,
                                               struct bytes salt, const struct volume_options *options, struct volume_setup *out,
                                               struct coffer_error *err);
-/* Write the record (atomically, synced, folder synced): record_epoch + 1. */
+/* Write the record (atomically, synced, folder synced): record_epoch + 1.  CONFLICT: somebody else wrote it since it was read. */
 COFFER_MUST_CHECK int volume_setup_save(struct volume_setup *setup, const struct keyring *keyring, struct coffer_error *err);
 void volume_setup_close(struct volume_setup *setup); /* wipes keys; accepts a zeroed one */
 

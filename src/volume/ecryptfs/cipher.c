@@ -71,6 +71,21 @@ cipher_of_text(const char *text, size_t *key_len)
     return NULL;
 }
 
+const char *
+ecryptfs_cipher_text(const char *text)
+{
+    static const char *const TEXTS[] = {
+        "aes-128",      "aes-192",      "aes-256",      "des3_ede-192", "cast5-128",
+        "blowfish-128", "blowfish-192", "blowfish-256", "blowfish-320", "blowfish-384",
+        "blowfish-448", "twofish-128",  "twofish-256",  "cast6-128",    "cast6-256",
+    };
+
+    for (size_t i = 0; i < sizeof TEXTS / sizeof TEXTS[0]; i++)
+        if (strcmp(TEXTS[i], text) == 0)
+            return TEXTS[i];
+    return NULL;
+}
+
 int
 errno_of(int status)
 {

@@ -18,6 +18,11 @@ struct bytes ecryptfs_name_salt(void);
  * with the file key or with one under ecryptfs_name_salt(), and this tells which.  False: not such a
  * name. */
 bool ecryptfs_name_signature(struct bytes lower, char signature[VOLUME_KEY_NAME + 1]);
+/* The cipher of such a name as options.name_cipher has it, static storage; `key_bits` decides where it does not say
+ * how long its key is (all but AES).  NULL: no such name or cipher. */
+const char *ecryptfs_name_cipher(struct bytes lower, unsigned key_bits);
+/* The same text in static storage, for any text that is a cipher of eCryptfs; NULL otherwise. */
+const char *ecryptfs_cipher_text(const char *text);
 
 /* Open a wrapped-passphrase file, version 1 or 2.  `salt` (8 bytes, or none for the default) is for
  * version 1, which does not store it.  Slow, as key_set(). FORMAT: not such a file; KEK: the wrapping

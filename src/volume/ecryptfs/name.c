@@ -143,6 +143,25 @@ ecryptfs_name_signature(struct bytes lower, char signature[VOLUME_KEY_NAME + 1])
     return true;
 }
 
+const char *
+ecryptfs_name_cipher(struct bytes lower, unsigned key_bits)
+{
+    uint8_t room[PACKET_MAX], code;
+    const struct cipher *cipher;
+    struct bytes raw, sealed;
+    char text[32];
+    size_t len;
+
+    if (!open_packet(lower, room, sizeof room, &raw, &code, &sealed))
+        return NULL;
+    cipher = cipher_of_code(code);
+    if (cipher == NULL)
+        return NULL;
+    len = cipher_takes(cipher, key_bits / 8) ? key_bits / 8 : cipher->key_lens[0];
+    cipher_text(cipher, len, text);
+    return ecryptfs_cipher_text(text);
+}
+
 /* A packet decrypted under `form`; `plain` holds PACKET_MAX.  -ENOENT: it does not open. */
 static int
 open_sealed(const struct name_form *form, struct bytes sealed, uint8_t *plain, struct bytes *upper,

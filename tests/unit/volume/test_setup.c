@@ -149,9 +149,10 @@ what_was_saved_is_loaded(void **state)
     assert_int_equal(volume_setup_open(&s, &volume, &err), COFFER_OK);
     s.format->close(volume);
     assert_int_equal(stat(f->record, &st), 0);
-    assert_int_equal(st.st_mode & 0777, 0600);
+    assert_int_equal(st.st_mode & 0777, 0644);
 
-    s.rotation = (struct volume_rotation){.work = 2, .former_key_bits = 128, .former_name_key_bits = 256};
+    s.rotation = (struct volume_rotation){.work = 2, .to_key = 0x5447c6e0, .reversed = true, .former_key_bits = 128,
+                                          .former_name_key_bits = 256};
     s.importing = true;
     assert_int_equal(volume_setup_save(&s, f->keyring, &err), COFFER_OK);
     volume_setup_close(&s);
@@ -159,6 +160,8 @@ what_was_saved_is_loaded(void **state)
     assert_int_equal(s.record_epoch, 2);
     assert_true(s.importing && s.options.mixed_names);
     assert_int_equal(s.rotation.work, 2);
+    assert_int_equal(s.rotation.to_key, 0x5447c6e0);
+    assert_true(s.rotation.reversed);
     assert_int_equal(s.rotation.former_key_bits, 128);
     assert_int_equal(s.rotation.former_name_key_bits, 256);
     assert_false(s.rotation.former_encrypt_names);
@@ -302,6 +305,102 @@ a_passphrase_finds_the_key_of_names(void **state)
     assert_non_null(strstr(err.message, "which this passphrase does not give"));
 }
 
+/* A file and a name as a kernel's mount with these options leaves them. */
+static void
+leave(struct fixture *f, const struct volume_options *options, struct bytes passphrase)
+{
+    struct coffer_error err = {0};
+    char lower[VOLUME_NAME_MAX + 1], path[512];
+    struct volume_setup s;
+    struct volume *volume;
+    struct volume_file *file;
+    struct lower *opened;
+
+    assert_int_equal(volume_setup_passphrase(f->lower, &volume_ecryptfs, passphrase, (struct bytes){0}, options, &s, &err), COFFER_OK);
+    assert_int_equal(volume_setup_open(&s, &volume, &err), COFFER_OK);
+    assert_int_equal(s.format->name_to_lower(volume, bytes_str("letter"), lower, &err), 0);
+    snprintf(path, sizeof path, "%s/%s", f->lower, lower);
+    assert_int_equal(lower_fd_open(open(path, O_RDWR | O_CREAT | O_EXCL, 0600), &opened, &err), 0);
+    assert_int_equal(s.format->file_create(volume, opened, &file, &err), 0);
+    s.format->file_close(file);
+    s.format->close(volume);
+    volume_setup_close(&s);
+}
+
+/* A mount that shows nothing, because passphrase or cipher are others, is how people lose trust, or make files under two keys. */
+static void
+a_wrong_passphrase_or_cipher_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct volume_options made = {.key_bits = 192, .encrypt_names = true}, asked = {0};
+    struct bytes passphrase = bytes_str("correct horse");
+    struct coffer_error err = {0};
+    struct volume_setup s;
+
+    leave(f, &made, passphrase);
+    asked.encrypt_names = true;
+    assert_int_equal(volume_setup_passphrase(f->lower, &volume_ecryptfs, passphrase, (struct bytes){0}, &asked, &s, &err), COFFER_OK);
+    assert_int_equal(s.options.key_bits, 192); /* as the files have it */
+    assert_int_equal(s.options.name_key_bits, 192);
+    volume_setup_close(&s);
+
+    assert_int_equal(volume_setup_passphrase(f->lower, &volume_ecryptfs, bytes_str("wrong"), (struct bytes){0}, &asked, &s, &err),
+                     COFFER_E_KEY);
+    assert_non_null(strstr(err.message, "the files in"));
+    asked.key_bits = 256;
+    assert_int_equal(volume_setup_passphrase(f->lower, &volume_ecryptfs, passphrase, (struct bytes){0}, &asked, &s, &err),
+                     COFFER_E_REFUSED);
+    assert_non_null(strstr(err.message, "--cipher aes-192"));
+    asked = (struct volume_options){.key_bits = 192};
+    assert_int_equal(volume_setup_passphrase(f->lower, &volume_ecryptfs, passphrase, (struct bytes){0}, &asked, &s, &err),
+                     COFFER_E_REFUSED);
+    assert_non_null(strstr(err.message, "--encrypt-names"));
+    assert_int_equal(s.keys.count, 0);
+}
+
+/* Both forms of names are understood only while one turns into the other. */
+static void
+names_are_of_two_forms_while_they_change(void **state)
+{
+    struct fixture *f = *state;
+    struct coffer_error err = {0};
+    struct volume_setup s;
+
+    assert_int_equal(load(f, &s, &err), COFFER_OK);
+    s.rotation = (struct volume_rotation){.work = 1, .former_key_bits = 192, .former_name_key_bits = 192, .former_encrypt_names = true};
+    assert_int_equal(volume_setup_save(&s, f->keyring, &err), COFFER_OK);
+    assert_false(s.options.mixed_names); /* another key needs no such leave */
+    s.options.name_key_bits = 256;
+    assert_int_equal(volume_setup_save(&s, f->keyring, &err), COFFER_OK);
+    assert_true(s.options.mixed_names);
+    assert_string_equal(s.options.former_name_ciphers[0], "aes-192");
+    s.rotation.work = 0;
+    assert_int_equal(volume_setup_save(&s, f->keyring, &err), COFFER_OK);
+    assert_false(s.options.mixed_names);
+    assert_null(s.options.former_name_ciphers[0]);
+    volume_setup_close(&s);
+}
+
+/* An old record lowers the cipher as an edited one would; a mount that has seen the newer one says so. */
+static void
+an_older_record_is_not_taken(void **state)
+{
+    struct fixture *f = *state;
+    struct coffer_error err = {0};
+    struct volume_setup s;
+    char text[4096];
+    size_t n = file_read(f->record, text, sizeof text);
+
+    assert_int_equal(load(f, &s, &err), COFFER_OK);
+    s.options.key_bits = 256;
+    assert_int_equal(volume_setup_save(&s, f->keyring, &err), COFFER_OK);
+    file_write(f->record, text, n);
+    assert_int_equal(volume_setup_refresh(&s, f->keyring, &err), COFFER_E_ROLLBACK);
+    assert_int_equal(s.options.key_bits, 256);
+    assert_int_equal(s.keys.count, 1);
+    volume_setup_close(&s);
+}
+
 int
 main(void)
 {
@@ -313,6 +412,9 @@ main(void)
         cmocka_unit_test_setup_teardown(a_record_of_another_volume_or_keyring_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(states_decide_what_a_key_may, setup, teardown),
         cmocka_unit_test_setup_teardown(a_passphrase_finds_the_key_of_names, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_wrong_passphrase_or_cipher_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(names_are_of_two_forms_while_they_change, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_older_record_is_not_taken, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
