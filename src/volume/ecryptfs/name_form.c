@@ -94,7 +94,7 @@ naming_make(const struct volume_options *options, const struct volume_key *keys,
             struct naming *out, struct coffer_error *err)
 {
     struct name_cipher ciphers[CIPHERS_MAX];
-    size_t cipher_count;
+    size_t cipher_count = 0;
     int rc = take_ciphers(options, ciphers, &cipher_count, err);
 
     *out = (struct naming){0};
