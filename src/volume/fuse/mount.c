@@ -267,8 +267,11 @@ static void
 fs_close(struct volume_fs *fs, bool marked)
 {
     inode_table_close(fs);
-    if (fs->session != NULL)
+    if (fs->session != NULL) {
+        fuse_session_unmount(
+            fs->session); /* does nothing to a mount that is gone, which is the usual case */
         fuse_session_destroy(fs->session);
+    }
     /* Unmounted means: on the disk.  Only then is the mark taken away. */
     if (marked && syncfs(fs->root_fd) == 0)
         (void)unlinkat(fs->root_fd, MARK, 0);
@@ -305,8 +308,11 @@ run(struct volume_fs *fs, struct coffer_error *err)
     sigaddset(&set, SIGINT);
     sigaddset(&set, SIGHUP);
     sigaddset(&set, SIGPIPE);
+    sigaddset(&set,
+              SIGXFSZ); /* a file beyond our limit is an error of that file, and no reason to end */
     pthread_sigmask(SIG_BLOCK, &set, &before);
     sigdelset(&set, SIGPIPE);
+    sigdelset(&set, SIGXFSZ);
 
     rc = lower_lock(fs, err);
     if (rc == COFFER_OK)
