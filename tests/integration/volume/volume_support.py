@@ -48,11 +48,22 @@ class Volume:
         return [MOUNT, "--log", self.log, *(() if ROOT else ("--only-me",)), *self.options, *more, self.lower, self.mnt]
 
     def mount(self, *more, code=0, env=None):
-        done = subprocess.run(self.command(*more), capture_output=True, text=True, timeout=300, env={**os.environ, **(env or {})})
+        done = subprocess.run(self.command(*more), capture_output=True, text=True, timeout=300, env={**self.sanitizer(), **(env or {})})
         if "cannot mount" in done.stderr and code == 0:
             raise Skip("this process may not mount")
         assert done.returncode == code, (done.returncode, done.stderr)
         return done.stderr
+
+    def sanitizer(self):
+        """The mount has no terminal: what a sanitizer finds goes to files, which drop() looks for."""
+        env = dict(os.environ)
+        for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS"):
+            env[name] = ":".join([*filter(None, [env.get(name)]), f"log_path={self.base}/sanitizer"])
+        return env
+
+    def findings(self):
+        return "".join(open(os.path.join(self.base, name), errors="replace").read() for name in os.listdir(self.base)
+                       if name.startswith("sanitizer"))
 
     def unmount(self, code=0):
         done = subprocess.run([MOUNT, "--unmount", self.mnt], capture_output=True, text=True, timeout=120)
@@ -113,8 +124,11 @@ def volume(*options, **more):
     made = Volume(*options, **more)
     try:
         yield made
+        if mounts_at(made.mnt):
+            made.unmount()
+        assert not made.findings(), made.findings()[:8000]
     except BaseException:
-        print("--- log", *made.lines()[-30:], sep="\n", flush=True)
+        print("--- log", *made.lines()[-30:], made.findings()[:8000], sep="\n", flush=True)
         raise
     finally:
         made.drop()
