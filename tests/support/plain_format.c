@@ -315,6 +315,11 @@ plain_allocate(struct volume_file *file, int mode, uint64_t at, uint64_t length,
 static int
 plain_sync(struct volume_file *file, bool data_only, struct coffer_error *err)
 {
+    char first[64];
+
+    /* A disk that fails, at a test's wish. */
+    if (plain_read(file, first, sizeof first, 0, NULL) >= 6 && memcmp(first, "NOSYNC", 6) == 0)
+        return -EIO;
     return file->lower->ops->sync(file->lower, data_only);
 }
 

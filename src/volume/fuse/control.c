@@ -66,6 +66,8 @@ answer_status(struct volume_fs *fs, json_t *reply)
     bad |= json_object_set_new(reply, "reads", json_integer((json_int_t)atomic_load(&fs->reads)));
     bad |= json_object_set_new(reply, "writes", json_integer((json_int_t)atomic_load(&fs->writes)));
     bad |= json_object_set_new(reply, "syncs", json_integer((json_int_t)atomic_load(&fs->syncs)));
+    bad |= json_object_set_new(reply, "early_syncs",
+                               json_integer((json_int_t)atomic_load(&fs->joined)));
     return bad == 0 ? COFFER_OK : COFFER_E_NOMEM;
 }
 

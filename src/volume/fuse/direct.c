@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Files that bypass the kernel's page cache: logs, where each write is followed by a sync.
+/* Files that bypass the kernel's page cache: logs opened with O_DSYNC.
  *
- * A log write through the cache costs three requests (the data, the time, the sync), past it two, and one if it is opened with
- * O_DSYNC.  Which files are logs is a matter of their names, and a log that is renamed to be used again stays one: no lookup tells
+ * A log write with O_DSYNC costs three requests through the cache (the data, the time, the sync), and one past it.  Without O_DSYNC the
+ * cache is better: the sync begins early (early.c), and a load that fills the log faster than it syncs it pays a
+ * request for a megabyte instead of one for each page.  Patterns that somebody gave are taken at their word.
+ *
+ * Which files are logs is a matter of their names, and a log that is renamed to be used again stays one: no lookup tells
  * us, so the rename does.  All opens of one file have to agree; so the way changes only when nobody has it open.
  */
 #include "volume/fuse/internal.h"
 
+#include <fcntl.h>
 #include <fnmatch.h>
 #include <string.h>
 
@@ -36,6 +40,13 @@ direct_check(const struct volume_mount_options *options, struct coffer_error *er
                 "pattern of direct files '%s': give NAME or FOLDER/NAME, one folder at most",
                 list[i]);
     return COFFER_OK;
+}
+
+bool
+direct_wanted(const struct volume_fs *fs, const struct inode *inode, int flags)
+{
+    return atomic_load(&inode->direct_name) &&
+           (fs->options->direct != NULL || (flags & O_DSYNC) != 0);
 }
 
 uint32_t

@@ -19,7 +19,7 @@ static void
 open_way(struct volume_fs *fs, struct inode *inode, struct fuse_file_info *fi)
 {
     pthread_mutex_t *stripe = inode_stripe(fs, inode);
-    bool direct = atomic_load(&inode->direct_name);
+    bool direct = direct_wanted(fs, inode, fi->flags);
 
     pthread_mutex_lock(stripe);
     if (inode->opens == 0)
@@ -305,6 +305,7 @@ op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t of
     struct inode *inode = inode_of(fs, ino);
     struct timespec since;
     unsigned flags = 0;
+    bool sync;
     int rc;
 
     /* Through the cache the kernel asks for the sync itself. */
@@ -316,18 +317,19 @@ op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t of
     if (flags != 0)
         timed(fs, &since);
     atomic_fetch_add_explicit(&fs->writes, 1, memory_order_relaxed);
+    sync = rc == 0 && early_expected(fs, inode);
     if (rc != 0)
         reply_status(req, rc);
     else
         (void)fuse_reply_write(req, size);
+    if (sync)
+        early_sync(fs, inode);
 }
 
 /* Without the lock: a sync takes long, and readers and writers need not wait for it.  The pin keeps the file. */
-void
-op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
+int
+file_sync_now(struct volume_fs *fs, struct inode *inode, bool data_only)
 {
-    struct volume_fs *fs = fs_of(req);
-    struct inode *inode = inode_of(fs, ino);
     struct coffer_error err = {0};
     struct volume_file *file = NULL;
     struct timespec since;
@@ -340,12 +342,24 @@ op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi
         file = inode->file;
     pthread_rwlock_unlock(&inode->lock);
     if (rc == 0) {
-        rc = fs->format->file_sync(file, datasync != 0, &err);
+        rc = fs->format->file_sync(file, data_only, &err);
         inode_unpin(fs, inode);
     }
     timed(fs, &since);
+    return report_failure(fs, inode, rc, &err);
+}
+
+void
+op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
+{
+    struct volume_fs *fs = fs_of(req);
+    struct inode *inode = inode_of(fs, ino);
+    int rc;
+
     atomic_fetch_add_explicit(&fs->syncs, 1, memory_order_relaxed);
-    reply_status(req, report_failure(fs, inode, rc, &err));
+    if (early_join(fs, inode, req, datasync != 0, &rc))
+        return;
+    reply_status(req, rc != 0 ? rc : file_sync_now(fs, inode, datasync != 0));
 }
 
 void

@@ -181,6 +181,7 @@ inode_free(struct volume_fs *fs, struct inode *inode)
 {
     inode_close(fs, inode);
     pthread_rwlock_destroy(&inode->lock);
+    early_free(inode);
     mem_free(inode->handle);
     mem_free(inode);
 }

@@ -20,6 +20,7 @@
 
 struct volume_fs;
 struct mirror;
+struct early;
 struct file_handle;
 
 enum reach {
@@ -61,6 +62,7 @@ struct inode {
     atomic_bool direct_name;  /* its present name asks for that */
     atomic_uint_least32_t folders; /* folders: direct_folders() of the name */
     struct mirror *mirror;    /* inode->lock */
+    struct early *early;      /* stripe; NULL until somebody syncs */
 };
 
 /* ---- for the core and for rotation ---- */

@@ -65,7 +65,7 @@ struct volume_fs {
     bool handles;     /* a closed descriptor can come back through its file handle */
     bool switch_user; /* we are root: new files belong to who asked */
     bool acl;         /* the lower filesystem has access control lists */
-    atomic_uint_fast64_t requests, reads, writes, syncs, opens;
+    atomic_uint_fast64_t requests, reads, writes, syncs, joined, opens;
     atomic_uint_fast64_t kinds[REQUEST_KINDS]; /* requests by opcode */
     atomic_uint_fast64_t timed, timed_ns; /* requests that synced, and how long they took in all */
     atomic_uint watched;                  /* see watch.h */
@@ -146,6 +146,8 @@ void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forg
 uint32_t direct_folders(const struct volume_fs *fs, const char *name);
 bool direct_match(const struct volume_fs *fs, uint32_t folders, const char *name);
 void direct_named(struct volume_fs *fs, struct inode *folder, struct inode *inode, const char *name);
+/* Is an open with these flags to be direct, if it is the first one? */
+bool direct_wanted(const struct volume_fs *fs, const struct inode *inode, int flags);
 int direct_check(const struct volume_mount_options *options, struct coffer_error *err);
 
 /* ---- dir.c ---- */
@@ -168,6 +170,19 @@ void op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in, struct 
 /* Make a regular file, open and with its metadata; with a reference for the kernel. */
 int file_make(struct volume_fs *fs, const struct fuse_ctx *ctx, struct inode *folder, const char *name, mode_t mode,
               struct inode **out);
+
+/* Sync a regular file; 0 or the errno that a caller sees, reported. */
+int file_sync_now(struct volume_fs *fs, struct inode *inode, bool data_only);
+
+/* ---- early.c ---- */
+/* Bytes or size have changed; inode->lock held alone. */
+void early_changed(struct volume_fs *fs, struct inode *inode);
+/* After a write, before it is answered: is a sync going to be asked for?  Then early_sync() has to follow the answer. */
+bool early_expected(struct volume_fs *fs, struct inode *inode);
+void early_sync(struct volume_fs *fs, struct inode *inode);
+/* A sync is asked for: true if an early one answers `req`.  Else `*error` is what an early one failed with, or 0. */
+bool early_join(struct volume_fs *fs, struct inode *inode, fuse_req_t req, bool data_only, int *error);
+void early_free(struct inode *inode);
 
 /* ---- name.c ---- */
 void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev);

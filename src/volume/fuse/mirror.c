@@ -37,6 +37,7 @@ mirror_write(struct volume_fs *fs, struct inode *inode, const void *data, size_t
     uint64_t both;
     int rc = fs->format->file_write(inode->file, data, length, at, flags, err);
 
+    early_changed(fs, inode); /* after a failure, too: some of it may be there */
     if (rc != 0 || mirror == NULL || mirror->failed != 0 || at >= mirror->done)
         return rc;
     both = mirror->done - at < length ? mirror->done - at : length;
@@ -56,6 +57,7 @@ mirror_truncate(struct volume_fs *fs, struct inode *inode, uint64_t size, struct
     if (inode->access != ACCESS_WRITE)
         return -EROFS;
     rc = fs->format->file_truncate(inode->file, size, err);
+    early_changed(fs, inode);
     if (rc != 0 || mirror == NULL || mirror->failed != 0 || size >= mirror->done)
         return rc;
     mirror->done = size;
@@ -71,6 +73,7 @@ mirror_allocate(struct volume_fs *fs, struct inode *inode, int mode, uint64_t at
 {
     int rc = fs->format->file_allocate(inode->file, mode, at, length, err);
 
+    early_changed(fs, inode);
     /* Whatever the mode does from here on is copied anew. */
     if (rc == 0 && inode->mirror != NULL && at < inode->mirror->done)
         inode->mirror->done = at;

@@ -21,7 +21,7 @@ struct volume_mount_options {
     bool non_empty;             /* the mount point may have content, which is hidden */
     const char *kernel_options; /* further mount options, comma separated: "dev,suid"; NULL */
     /* Files that bypass the kernel's cache, "NAME" or "FOLDER/NAME" as for fnmatch(3): logs written with a sync each.  NULL: the
-     * segments of PostgreSQL's write-ahead log. */
+     * segments of PostgreSQL's write-ahead log while they are opened with O_DSYNC. */
     const char *const *direct;
     size_t direct_count;
     unsigned threads;         /* 0: 4 to 8, by the number of processors */

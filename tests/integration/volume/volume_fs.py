@@ -542,11 +542,104 @@ def a_cached_file_that_was_direct_shows_what_was_written_directly(v):
     put(other, b"a" * 8192)
     assert get(other) == b"a" * 8192  # in the kernel's cache
     os.rename(other, segment)
-    fd = os.open(segment, os.O_RDWR)
+    fd = os.open(segment, os.O_RDWR | os.O_DSYNC)
     os.pwrite(fd, b"b" * 8192, 0)
     os.close(fd)
     os.rename(segment, other)
     assert get(other) == b"b" * 8192
+
+
+@test
+def log_segments_that_are_synced_by_hand_are_cached(v):
+    """A database that fills its log faster than it syncs it pays no request a page."""
+    os.mkdir(v.path("pg_wal"))
+    fd = os.open(v.path("pg_wal", "0" * 24), os.O_CREAT | os.O_RDWR)
+    os.pwrite(fd, bytes(1 << 20), 0)
+    before = v.call(command="status")["writes"]
+    for i in range(128):
+        os.pwrite(fd, bytes([i]) * 8192, i * 8192)
+    os.fdatasync(fd)
+    made = v.call(command="status")["writes"] - before
+    assert made < 20, f"{made} write requests for 128 pages and one sync"
+    os.close(fd)
+
+
+def commit(fd, data):
+    os.pwrite(fd, data, 0)
+    os.fdatasync(fd)
+
+
+@test
+def a_sync_after_each_write_begins_early(v):
+    fd = os.open(v.path("log"), os.O_CREAT | os.O_RDWR)
+    commit(fd, bytes(8192))
+    for i in range(4):
+        commit(fd, bytes([i]) * 8192)
+    before = v.call(command="status")
+    for i in range(50):
+        commit(fd, bytes([i]) * 8192)
+    after = v.call(command="status")
+    assert after["syncs"] - before["syncs"] == 50
+    # Most: the kernel may write a page by itself before it is asked to.
+    assert after["early_syncs"] - before["early_syncs"] >= 40, after
+    # What changes after an early sync began is not covered by it, and a full sync is never an early one.
+    os.pwrite(fd, b"x" * 8192, 0)
+    os.ftruncate(fd, 5000)
+    os.fdatasync(fd)
+    before = v.call(command="status")["early_syncs"]
+    for i in range(10):
+        os.pwrite(fd, b"y" * 4096, 0)
+        os.fsync(fd)
+    assert v.call(command="status")["early_syncs"] == before
+    os.close(fd)
+
+
+@test
+def no_sync_begins_early_when_it_is_not_expected(v):
+    fd = os.open(v.path("pg_wal"), os.O_CREAT | os.O_RDWR | os.O_DIRECT)
+    with mmap.mmap(-1, 8192) as block:
+        for i in range(20):
+            for j in range(3):
+                os.pwritev(fd, [block], j * 8192)
+            os.fdatasync(fd)
+    assert v.call(command="status")["early_syncs"] == 0
+    os.close(fd)
+
+
+@test
+def a_failed_early_sync_is_told(v):
+    if not PLAIN:
+        raise NotHere
+    fd = os.open(v.path("log"), os.O_CREAT | os.O_RDWR)
+
+    def regular():
+        for _ in range(5):
+            commit(fd, b"fine" * 100)
+
+    regular()
+    os.pwrite(fd, b"NOSYNC", 0)
+    raises(errno.EIO, os.fdatasync, fd)
+    # To the next one who asks, if nobody did in time; once.
+    for _ in range(50):
+        regular()
+        wait = os.open(v.path("log"), os.O_RDWR | os.O_DIRECT)
+        with mmap.mmap(-1, 4096) as block:
+            block[:6] = b"NOSYNC"
+            os.pwritev(wait, [block], 0)  # a write request now, and an early sync
+            time.sleep(0.02)
+            block[:6] = b"better"
+            os.pwritev(wait, [block], 0)
+        try:
+            os.fdatasync(wait)
+        except OSError as error:
+            assert error.errno == errno.EIO
+            os.fdatasync(wait)
+            break
+        finally:
+            os.close(wait)
+    else:
+        raise AssertionError("no early sync's failure was told")
+    os.close(fd)
 
 
 @test
