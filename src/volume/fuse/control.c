@@ -52,6 +52,7 @@ answer_status(struct volume_fs *fs, json_t *reply)
 
     bad |= json_object_set_new(reply, "lower", json_string_nocheck(fs->options->lower));
     bad |= json_object_set_new(reply, "mount", json_string_nocheck(fs->options->mount_point));
+    bad |= json_object_set_new(reply, "read_only", json_boolean(fs->options->read_only));
     bad |= json_object_set_new(reply, "format", json_string(fs->format->name));
     bad |= json_object_set_new(reply, "pid", json_integer(getpid()));
     bad |=
