@@ -210,7 +210,8 @@ const struct command command_backup_register = {
     .synopsis = "DBURL LABEL [--start TIME] [--end TIME|open]",
     .summary = "say that a backup was made",
     .details = "  coffer backup register sqlite:app.db nightly-2026-11-24\n"
-               "  coffer backup register sqlite:app.db wal --start 2026-01-01 --end open\n",
+               "  coffer backup register sqlite:app.db wal --start 2026-01-01 --end open\n"
+               "  coffer backup register volume:/srv/db monday\n",
     .options = options_register,
     .more_options = options_url,
     .words_max = 2,

@@ -21,8 +21,8 @@ grouped(uint64_t n, char out[32])
     out[at] = '\0';
 }
 
-static void
-left_text(double seconds, char *out, size_t max)
+void
+time_left_text(double seconds, char *out, size_t max)
 {
     unsigned long s = (unsigned long)(seconds + 0.5);
 
@@ -46,7 +46,7 @@ progress_text(uint64_t done, uint64_t total, double rate, double left, size_t wi
     grouped(done, rows);
     grouped((uint64_t)(rate > 0 ? rate : 0), speed);
     (void)strcat(speed, " rows/s");
-    left_text(left, remaining, sizeof remaining);
+    time_left_text(left, remaining, sizeof remaining);
     for (size_t i = 0; i < cells; i++)
         bar[i] = i < cells * percent / 100 ? '#' : '.';
     bar[cells] = '\0';

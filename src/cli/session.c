@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "cli/cli.h"
 #include "kek/kek_open.h"
+#include "volume/fuse/control.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -106,7 +107,7 @@ url_from_settings(struct cli *cli, size_t next, struct host_settings *out, struc
     int rc;
 
     out->database[0] = '\0';
-    if (strncmp(word, "sqlite:", 7) == 0 || strstr(word, "://") != NULL)
+    if (strncmp(word, "sqlite:", 7) == 0 || strncmp(word, "volume:", 7) == 0 || strstr(word, "://") != NULL)
         return COFFER_OK;
     rc = cli_settings(cli, out, err);
     if (rc == COFFER_E_MISUSE) { /* no keyring: said when it is needed */
@@ -163,6 +164,25 @@ cli_url(struct cli *cli, size_t *next, struct cli_url *out, struct coffer_error 
     return COFFER_OK;
 }
 
+/* By its path or mount point, however that is written. */
+static void
+volume_display(const char *url, char *out, size_t max)
+{
+    const char *path = url + strlen("volume:");
+    struct coffer_error quiet = {0};
+    json_t *request = json_pack("{s:s}", "command", "status"), *reply = NULL;
+    char *absolute = NULL;
+
+    if (request != NULL && volume_control_call(path, request, &reply, &quiet) == COFFER_OK &&
+        json_is_string(json_object_get(reply, "lower")))
+        (void)snprintf(out, max, "volume:%s", json_string_value(json_object_get(reply, "lower")));
+    else
+        (void)snprintf(out, max, "volume:%s", (absolute = realpath(path, NULL)) != NULL ? absolute : path);
+    free(absolute);
+    json_decref(request);
+    json_decref(reply);
+}
+
 int
 cli_known_database(const struct keyring *kr, const char *url, const struct keyring_database **out,
                    struct coffer_error *err)
@@ -171,7 +191,10 @@ cli_known_database(const struct keyring *kr, const char *url, const struct keyri
     struct uuid id;
     bool by_id = uuid_parse(bytes_str(url), &id);
 
-    db_url_display(url, shown, sizeof shown);
+    if (strncmp(url, "volume:", 7) == 0)
+        volume_display(url, shown, sizeof shown);
+    else
+        db_url_display(url, shown, sizeof shown);
     for (size_t i = 0; i < keyring_database_count(kr); i++) {
         const struct keyring_database *d = keyring_database_at(kr, i);
 

@@ -92,8 +92,9 @@ state_holder(struct guard *g, struct coffer_error *err)
     snprintf(holder.text, sizeof holder.text,
              "key %08x is %s: live data may be under it. It is released by a rotation of line %s "
              "that ends "
-             "with its proof: coffer rotate",
-             (unsigned)g->key->id, key_state_name(g->key->state), g->key->line);
+             "with its proof: coffer %srotate",
+             (unsigned)g->key->id, key_state_name(g->key->state), g->key->line,
+             g->key->purpose == KEY_VOLUME ? "volume " : "");
     return tell(g, &holder, err);
 }
 
@@ -115,18 +116,22 @@ database_holder(struct guard *g, const struct uuid *id, struct coffer_error *err
 {
     const struct keyring_certificate *certificate = keyring_certificate(g->keyring, g->key->id, id);
     struct guard_holder holder = {.kind = "promise"};
-    char id_text[37], when[LEDGER_TIME_LEN];
+    char id_text[37], when[LEDGER_TIME_LEN], key_text[10];
     uint32_t keep_days;
     const char *name = database_name(g, id, id_text, &keep_days);
+    bool volume = g->key->purpose == KEY_VOLUME;
 
+    snprintf(key_text, sizeof key_text, " %08x", (unsigned)g->key->id);
     if (certificate == NULL) {
         snprintf(holder.kind, sizeof holder.kind, "database");
         name_of(holder.name, "database", name, id);
         snprintf(holder.text, sizeof holder.text,
                  "database %s could have used key %08x and has no certificate that it does not any "
                  "more. It "
-                 "is released by: coffer prove %s %08x",
-                 name, (unsigned)g->key->id, name, (unsigned)g->key->id);
+                 "is released by: coffer %s %s%.9s",
+                 name, (unsigned)g->key->id, volume ? "volume rotate" : "prove",
+                 volume && strncmp(name, "volume:", 7) == 0 ? name + 7 : name,
+                 volume ? "" : key_text);
         return tell(g, &holder, err);
     }
     holder.until_us = certificate->proven_us + (int64_t)keep_days * DAY_US;
@@ -157,10 +162,11 @@ backup_holder(struct guard *g, const struct keyring_backup *backup, struct coffe
     if (backup->end_us != 0)
         ledger_time(backup->end_us, end);
     snprintf(holder.text, sizeof holder.text,
-             "backup \"%s\" of %s (from %s to %s) holds cells under key %08x. When that backup is "
+             "backup \"%s\" of %s (from %s to %s) holds %s under key %08x. When that backup is "
              "gone it is "
              "released by: coffer backup expire %s",
-             backup->label, database, start, end, (unsigned)g->key->id, backup->label);
+             backup->label, database, start, end,
+             g->key->purpose == KEY_VOLUME ? "files" : "cells", (unsigned)g->key->id, backup->label);
     return tell(g, &holder, err);
 }
 
