@@ -173,10 +173,10 @@ int undo_remove(int root, struct coffer_error *err);
 int undo_recover(int root, const struct volume_format *format, struct volume *volume, struct coffer_error *err);
 
 /* record.c: a file in the top folder with a checksum at its end */
-int record_write(int root, const char *name, struct buf *content, struct coffer_error *err);
+int kept_write(int root, const char *name, struct buf *content, struct coffer_error *err);
 /* NOTFOUND: there is none. */
-int record_read(int root, const char *name, const char *magic, struct buf *content, struct cursor *c, struct coffer_error *err);
-int record_remove(int root, const char *name, struct coffer_error *err);
+int kept_read(int root, const char *name, const char *magic, struct buf *content, struct cursor *c, struct coffer_error *err);
+int kept_remove(int root, const char *name, struct coffer_error *err);
 
 /* reencrypt.c */
 /* A new hidden file in `folder`; its name is of this walk. */
@@ -217,6 +217,8 @@ int relink_recover(int root, struct coffer_error *err);
 
 /* names.c */
 int names_move(struct walk *walk);
+bool name_waits(const struct walk *walk, const char *lower); /* not in the present form */
+bool target_waits(const struct walk *walk, const struct tree_entry *entry);
 
 /* online.c, of a volume in use */
 enum file_state online_state(struct walk *walk, const struct tree_entry *entry, struct volume_file_info *info,
@@ -229,6 +231,7 @@ int online_sync(struct walk *walk, struct inode *inode);
 void online_release(struct walk *walk, struct inode *inode);
 int online_copy(struct walk *walk, const struct tree_entry *entry);
 int online_links(struct walk *walk, struct linked *file);
+int online_names(struct walk *walk);
 int online_nameless(struct walk *walk);
 int online_rest(struct walk *walk);
 int online_scan(struct volume_fs *fs, struct tree *tree);

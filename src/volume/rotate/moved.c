@@ -148,6 +148,12 @@ online_rest(struct walk *walk)
     return rc;
 }
 
+int
+online_names(struct walk *walk)
+{
+    return error_set(walk->err, COFFER_E_UNSUPPORTED, "names cannot be moved yet");
+}
+
 /* ---- of a scan ---- */
 
 int

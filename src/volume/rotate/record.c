@@ -38,7 +38,7 @@ write_all(int fd, const uint8_t *data, size_t len)
 }
 
 int
-record_write(int root, const char *name, struct buf *content, struct coffer_error *err)
+kept_write(int root, const char *name, struct buf *content, struct coffer_error *err)
 {
     char fresh[64];
     uint8_t sum[SHA256_LEN];
@@ -84,8 +84,8 @@ read_all(int fd, const char *name, struct buf *content, struct coffer_error *err
 }
 
 int
-record_read(int root, const char *name, const char *magic, struct buf *content, struct cursor *c,
-            struct coffer_error *err)
+kept_read(int root, const char *name, const char *magic, struct buf *content, struct cursor *c,
+          struct coffer_error *err)
 {
     uint8_t sum[SHA256_LEN];
     size_t len = strlen(magic);
@@ -112,7 +112,7 @@ record_read(int root, const char *name, const char *magic, struct buf *content, 
 }
 
 int
-record_remove(int root, const char *name, struct coffer_error *err)
+kept_remove(int root, const char *name, struct coffer_error *err)
 {
     if (unlinkat(root, name, 0) != 0 && errno != ENOENT)
         return failed(err, name, "remove it");

@@ -34,7 +34,7 @@ relink_write(int root, const struct relink *relink, struct coffer_error *err)
     buf_be32(&record, (uint32_t)relink->count);
     for (size_t i = 0; i < relink->count; i++)
         buf_lp32(&record, relink->names[i]);
-    rc = record_write(root, VOLUME_LINKS, &record, err);
+    rc = kept_write(root, VOLUME_LINKS, &record, err);
     buf_wipe(&record);
     return rc;
 }
@@ -150,10 +150,10 @@ relink_apply(int root, const struct relink *relink, struct walk *walk, bool *beg
         (void)snprintf(path, sizeof path, "%.*s", (int)(last.len < 255 ? last.len : 255),
                        (const char *)last.ptr);
         if (!*begun)
-            (void)record_remove(root, VOLUME_LINKS, NULL);
+            (void)kept_remove(root, VOLUME_LINKS, NULL);
         return failed(err, path, rc);
     }
-    if (record_remove(root, VOLUME_LINKS, err) != COFFER_OK)
+    if (kept_remove(root, VOLUME_LINKS, err) != COFFER_OK)
         return COFFER_E_IO;
     return fsync(root) == 0 ? COFFER_OK : failed(err, VOLUME_LINKS, -errno);
 }
@@ -189,7 +189,7 @@ relink_recover(int root, struct coffer_error *err)
     struct buf content;
     bool begun = true; /* what is on record stays so until it is done */
     struct cursor c;
-    int rc = record_read(root, VOLUME_LINKS, MAGIC, &content, &c, &local);
+    int rc = kept_read(root, VOLUME_LINKS, MAGIC, &content, &c, &local);
 
     if (rc == COFFER_E_NOTFOUND) {
         rc = COFFER_OK;

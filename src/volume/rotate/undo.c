@@ -36,13 +36,13 @@ undo_add(struct buf *record, const struct undo_entry *entry)
 int
 undo_write(int root, struct buf *record, struct coffer_error *err)
 {
-    return record_write(root, VOLUME_UNDO, record, err);
+    return kept_write(root, VOLUME_UNDO, record, err);
 }
 
 int
 undo_remove(int root, struct coffer_error *err)
 {
-    return record_remove(root, VOLUME_UNDO, err);
+    return kept_remove(root, VOLUME_UNDO, err);
 }
 
 /* ---- after a crash ---- */
@@ -175,7 +175,7 @@ undo_recover(int root, const struct volume_format *format, struct volume *volume
     struct recovery r = {root, format, volume, .err = err != NULL ? err : &local};
     struct buf content;
     struct cursor c;
-    int rc = record_read(root, VOLUME_UNDO, MAGIC, &content, &c, &local);
+    int rc = kept_read(root, VOLUME_UNDO, MAGIC, &content, &c, &local);
 
     if (rc == COFFER_E_NOTFOUND) {
         rc = COFFER_OK;

@@ -85,6 +85,10 @@ visit_count(void *arg, const struct tree_entry *entry)
 
     if (strncmp(entry->name, OWN_PREFIX, strlen(OWN_PREFIX)) == 0)
         return remove_orphan(walk, entry);
+    if (walk->options.names)
+        walk_count(walk, &progress->names,
+                   (uint64_t)name_waits(walk, entry->name) +
+                       (S_ISLNK(entry->st->st_mode) && target_waits(walk, entry)));
     if (!S_ISREG(entry->st->st_mode))
         return COFFER_OK;
     if (file_state(walk, entry->folder, entry->name, &info, NULL) == FILE_OTHER) {
