@@ -256,7 +256,10 @@ control_open(struct volume_fs *fs, struct control **out, struct coffer_error *er
         if (control->stop >= 0)
             close(control->stop);
         mem_free(control);
-        return error_set(err, COFFER_E_IO, "%s", strerror(-rc));
+        return error_set(err, COFFER_E_IO, "%s%s", strerror(-rc),
+                         rc == -ENOENT && geteuid() != 0
+                             ? ": set XDG_RUNTIME_DIR to a folder of your own"
+                             : "");
     }
     *out = control;
     return COFFER_OK;
