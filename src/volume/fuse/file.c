@@ -168,14 +168,14 @@ file_make(struct volume_fs *fs, const struct fuse_ctx *ctx, struct inode *folder
           mode_t mode, struct inode **out)
 {
     char lower[VOLUME_NAME_MAX + 1];
-    int rc = lookup_name(fs, name, lower);
+    int rc = inode_pin(fs, folder, REACH_NODE, NULL);
 
-    if (rc == 0)
-        rc = inode_pin(fs, folder, REACH_NODE, NULL);
     if (rc != 0)
         return rc;
     pthread_rwlock_rdlock(&fs->names);
-    rc = make_in(fs, ctx, folder->fd, lower, mode, out);
+    rc = lookup_free(fs, folder->fd, name, lower);
+    if (rc == 0)
+        rc = make_in(fs, ctx, folder->fd, lower, mode, out);
     pthread_rwlock_unlock(&fs->names);
     inode_unpin(fs, folder);
     if (rc == 0)
@@ -190,15 +190,12 @@ op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
     struct volume_fs *fs = fs_of(req);
     struct inode *folder = inode_of(fs, parent), *inode;
     struct fuse_entry_param entry;
-    char lower[VOLUME_NAME_MAX + 1];
     int rc = file_make(fs, fuse_req_ctx(req), folder, name, mode, &inode);
 
     if (rc == 0) {
         rc = lookup_entry(fs, inode, &entry);
     } else if (rc == -EEXIST && (fi->flags & O_EXCL) == 0) {
-        rc = lookup_name(fs, name, lower);
-        if (rc == 0)
-            rc = lookup_in(fs, folder, lower, name, &entry);
+        rc = lookup_in(fs, folder, NULL, name, &entry);
         if (rc == 0) {
             inode = inode_of(fs, entry.ino);
             rc = S_ISREG(inode->type) ? open_any(fs, inode, fi->flags) : -EEXIST;

@@ -98,7 +98,8 @@ int inode_adopt(struct volume_fs *fs, int fd, enum access access, struct volume_
 /* The lower file has lost its last name: nobody finds it any more by its number, which may be used again (but see
  * inode_each_nameless()). */
 void inode_forget_number(struct volume_fs *fs, struct inode *inode);
-/* The lower file is now another one; both locked alone.  Takes fd and file over, closes the old ones. */
+/* The lower file is now another one; both locked alone, pinned by the caller alone.  Takes fd and file over, closes the old ones.
+ * A symbolic link: `fd` is an O_PATH one and `file` NULL. */
 void inode_replace(struct volume_fs *fs, struct inode *inode, int fd, struct volume_file *file, const struct stat *st);
 /* Open for writing what could be opened only for reading so far; inode->lock held. */
 int inode_make_writable(struct volume_fs *fs, struct inode *inode);

@@ -352,9 +352,11 @@ inode_swap_fd(struct volume_fs *fs, struct inode *inode, int fd, struct volume_f
     mem_free(inode->handle);
     inode->handle = fs->handles ? handle_of(fd) : NULL;
     inode->fd = fd;
-    inode->access = ACCESS_WRITE;
+    inode->access = file != NULL ? ACCESS_WRITE : ACCESS_PATH;
     inode->file = file;
     inode->keep = inode->keep || inode->handle == NULL;
+    if (file == NULL && !inode->keep)
+        close_now(fs, inode); /* a link: its handle will do */
     pthread_mutex_unlock(inode_stripe(fs, inode));
 }
 

@@ -2,7 +2,9 @@
 /* What the files of fuse/ share among themselves: the running filesystem and the reply helpers.
  *
  * Locks, in the order in which they may be taken:
- *   fs->names        shared by whatever changes a name; alone by the end of a rotation's copy
+ *   folder           an open folder's reader (dir.c)
+ *   fs->names        shared by whatever changes a name, or finds one while names stand in several forms; alone by what changes a
+ *                    form or brings a name to it, and by the end of a rotation's copy
  *   inode->lock      shared: read, stat, attributes; alone: write, truncate, swap (regular files)
  *   stripe           an inode's descriptor and volume file, and how many use them
  *   table, cache     the two lists, for a few instructions each
@@ -62,6 +64,8 @@ struct volume_fs {
     struct fd_cache cache;
     pthread_mutex_t stripes[STRIPES];
     pthread_rwlock_t names;
+    pthread_mutex_t folders_mutex; /* over the list of open folders; taken before those */
+    struct folder *folders;
     bool handles;     /* a closed descriptor can come back through its file handle */
     bool switch_user; /* we are root: new files belong to who asked */
     bool acl;         /* the lower filesystem has access control lists */
@@ -131,11 +135,20 @@ void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set, struct fuse_file_info *fi);
 
 /* ---- lookup.c ---- */
-/* The lower name of an upper one; -EPERM for one that Coffer keeps for itself. */
+/* The present lower name of an upper one; -EPERM for one that Coffer keeps for itself. */
 int lookup_name(struct volume_fs *fs, const char *name, char lower[VOLUME_NAME_MAX + 1]);
+/* fs->names is held, shared at least, while the answers of these are used.
+ * standing: the lower name under which `name` stands in the folder; if it stands under none, the present one.
+ * free: the present one, for what makes `name`; -EEXIST if it stands under a former one.
+ * forward: as standing, after bringing it to the present form if that is possible; `folder` is pinned.
+ * form: the one of index `i` of all (0 is the present one); -ENOENT beyond the last; another error: no form of that kind. */
+int lookup_standing(struct volume_fs *fs, int folder_fd, const char *name, char lower[VOLUME_NAME_MAX + 1]);
+int lookup_free(struct volume_fs *fs, int folder_fd, const char *name, char lower[VOLUME_NAME_MAX + 1]);
+int lookup_forward(struct volume_fs *fs, struct inode *folder, const char *name, char lower[VOLUME_NAME_MAX + 1]);
+int lookup_form(struct volume_fs *fs, unsigned i, const char *name, char lower[VOLUME_NAME_MAX + 1]);
 /* Fill in `entry` for an inode whose reference goes to the kernel. On failure the reference is given back. */
 int lookup_entry(struct volume_fs *fs, struct inode *inode, struct fuse_entry_param *entry);
-/* Look a lower name up and take a reference for the kernel. */
+/* Look a name up and take a reference for the kernel.  `lower`: where it was last seen, or NULL. */
 int lookup_in(struct volume_fs *fs, struct inode *folder, const char *lower, const char *name, struct fuse_entry_param *entry);
 void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name);
 void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t count);
@@ -155,6 +168,8 @@ void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi);
 void op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi);
 void op_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+/* Readers in the middle of a folder get the rest as it is now, if names are about to move. */
+void dir_settle_all(struct volume_fs *fs);
 void op_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi);
 
 /* ---- file.c ---- */

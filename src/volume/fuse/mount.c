@@ -168,6 +168,7 @@ fs_open(struct volume_fs *fs, struct coffer_error *err)
     pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
     pthread_rwlock_init(&fs->names, &attr);
     pthread_rwlockattr_destroy(&attr);
+    pthread_mutex_init(&fs->folders_mutex, NULL);
 
     fs->switch_user = geteuid() == 0;
     fs->handles = inode_handles_work(fs->root_fd);

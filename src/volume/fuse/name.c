@@ -24,17 +24,21 @@ reply_new(fuse_req_t req, int rc, struct inode *folder, const char *lower, const
         inode_release(fs, inode_of(fs, entry.ino), 1);
 }
 
-/* Pin the folder, translate the name and hold the names; on success name_end() undoes it. */
+/* Pin the folder, hold the names and translate one that is new; on success name_end() undoes it. */
 static int
 name_start(struct volume_fs *fs, struct inode *folder, const char *name,
            char lower[VOLUME_NAME_MAX + 1])
 {
-    int rc = lookup_name(fs, name, lower);
+    int rc = inode_pin(fs, folder, REACH_NODE, NULL);
 
-    if (rc == 0)
-        rc = inode_pin(fs, folder, REACH_NODE, NULL);
-    if (rc == 0)
-        pthread_rwlock_rdlock(&fs->names);
+    if (rc != 0)
+        return rc;
+    pthread_rwlock_rdlock(&fs->names);
+    rc = lookup_free(fs, folder->fd, name, lower);
+    if (rc != 0) {
+        pthread_rwlock_unlock(&fs->names);
+        inode_unpin(fs, folder);
+    }
     return rc;
 }
 
@@ -101,13 +105,14 @@ op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *na
     int rc;
 
     buf_init(&sealed, VOLUME_TARGET_MAX + 1);
-    rc = fs->format->target_to_lower(fs->volume, bytes_str(target), &sealed, NULL);
-    if (rc == 0)
-        rc = name_start(fs, folder, name, lower);
+    rc = name_start(fs, folder, name, lower);
     if (rc == 0) {
-        caller_become(fs, fuse_req_ctx(req));
-        rc = symlinkat(buf_cstr(&sealed), folder->fd, lower) != 0 ? -errno : 0;
-        caller_restore(fs);
+        rc = fs->format->target_to_lower(fs->volume, bytes_str(target), &sealed, NULL);
+        if (rc == 0) {
+            caller_become(fs, fuse_req_ctx(req));
+            rc = symlinkat(buf_cstr(&sealed), folder->fd, lower) != 0 ? -errno : 0;
+            caller_restore(fs);
+        }
         name_end(fs, folder);
     }
     buf_wipe(&sealed);

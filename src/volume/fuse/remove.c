@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #ifndef RENAME_NOREPLACE
@@ -59,22 +60,55 @@ victim_let_go(struct volume_fs *fs, struct inode *inode)
     inode_release(fs, inode, 1);
 }
 
+static int
+remove_lower(struct volume_fs *fs, struct inode *folder, const char *lower, int flags)
+{
+    struct inode *victim = NULL;
+    int rc = victim_hold(fs, folder->fd, lower, &victim);
+
+    if (rc == 0 && unlinkat(folder->fd, lower, flags) != 0)
+        rc = -errno;
+    victim_let_go(fs, victim);
+    return rc;
+}
+
+/* What is gone is gone in every form.  That a name stands in two takes somebody who made one below; what then cannot be removed (a
+ * folder with something in it) comes to light, and nobody above has asked for it to go. */
+static void
+remove_others(struct volume_fs *fs, struct inode *folder, const char *name, const char *lower)
+{
+    char other[VOLUME_NAME_MAX + 1];
+    int rc;
+
+    if (!fs->format->names_mixed(fs->volume))
+        return;
+    for (unsigned i = 0; (rc = lookup_form(fs, i, name, other)) != -ENOENT; i++) {
+        if (rc != 0 || strcmp(other, lower) == 0)
+            continue;
+        rc = remove_lower(fs, folder, other, 0);
+        if (rc == -EISDIR)
+            rc = remove_lower(fs, folder, other, AT_REMOVEDIR);
+        if (rc != 0 && rc != -ENOENT)
+            fs_log(fs, "the name of %s stood in two forms, and the second cannot be removed: %s",
+                   lower, strerror(-rc));
+    }
+}
+
 static void
 remove_name(fuse_req_t req, fuse_ino_t parent, const char *name, int flags)
 {
     struct volume_fs *fs = fs_of(req);
-    struct inode *folder = inode_of(fs, parent), *victim = NULL;
+    struct inode *folder = inode_of(fs, parent);
     char lower[VOLUME_NAME_MAX + 1];
-    int rc = lookup_name(fs, name, lower);
+    int rc = inode_pin(fs, folder, REACH_NODE, NULL);
 
-    if (rc == 0)
-        rc = inode_pin(fs, folder, REACH_NODE, NULL);
     if (rc == 0) {
         pthread_rwlock_rdlock(&fs->names);
-        rc = victim_hold(fs, folder->fd, lower, &victim);
-        if (rc == 0 && unlinkat(folder->fd, lower, flags) != 0)
-            rc = -errno;
-        victim_let_go(fs, victim);
+        rc = lookup_standing(fs, folder->fd, name, lower);
+        if (rc == 0)
+            rc = remove_lower(fs, folder, lower, flags);
+        if (rc == 0)
+            remove_others(fs, folder, name, lower);
         pthread_rwlock_unlock(&fs->names);
         inode_unpin(fs, folder);
     }
@@ -117,14 +151,32 @@ renamed(struct volume_fs *fs, const struct end *end)
     inode_release(fs, inode, 1);
 }
 
+/* The lower names of both ends.  What is there and stays a name, the destination above all, is brought to its present form first: then
+ * one system call replaces it, and no two forms of it are ever there. */
 static int
-rename_pinned(struct volume_fs *fs, const struct end *from, const struct end *to, unsigned flags)
+find_ends(struct volume_fs *fs, struct end *from, struct end *to, unsigned flags)
+{
+    int rc;
+
+    if ((flags & RENAME_EXCHANGE) != 0)
+        rc = lookup_forward(fs, from->folder, from->name, from->lower);
+    else
+        rc = lookup_standing(fs, from->folder->fd, from->name, from->lower);
+    if (rc != 0)
+        return rc;
+    return (flags & RENAME_NOREPLACE) != 0 ? lookup_free(fs, to->folder->fd, to->name, to->lower)
+                                           : lookup_forward(fs, to->folder, to->name, to->lower);
+}
+
+/* Both folders pinned, fs->names held. */
+static int
+rename_pinned(struct volume_fs *fs, struct end *from, struct end *to, unsigned flags)
 {
     struct inode *victim = NULL;
-    int rc = 0;
+    int rc = find_ends(fs, from, to, flags);
 
     /* Only a plain rename takes a file away; no file there to take is the usual case. */
-    if (flags == 0) {
+    if (rc == 0 && flags == 0) {
         rc = victim_hold(fs, to->folder->fd, to->lower, &victim);
         if (rc == -ENOENT)
             rc = 0;
@@ -132,15 +184,18 @@ rename_pinned(struct volume_fs *fs, const struct end *from, const struct end *to
     if (rc == 0 && renameat2(from->folder->fd, from->lower, to->folder->fd, to->lower, flags) != 0)
         rc = -errno;
     victim_let_go(fs, victim);
-    if (rc == 0) {
-        renamed(fs, to);
-        watch_note(fs, to->folder, to->lower);
-        if ((flags & RENAME_EXCHANGE) != 0) {
-            renamed(fs, from);
-            watch_note(fs, from->folder, from->lower);
-        }
+    if (rc != 0)
+        return rc;
+    renamed(fs, to);
+    watch_note(fs, to->folder, to->lower);
+    if ((flags & RENAME_EXCHANGE) != 0) {
+        renamed(fs, from);
+        watch_note(fs, from->folder, from->lower);
+        return 0;
     }
-    return rc;
+    remove_others(fs, from->folder, from->name, from->lower);
+    remove_others(fs, to->folder, to->name, to->lower);
+    return 0;
 }
 
 void
@@ -152,10 +207,6 @@ op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_pa
     struct end to = {.folder = inode_of(fs, new_parent), .name = new_name};
     int rc = (flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE)) != 0 ? -EINVAL : 0;
 
-    if (rc == 0)
-        rc = lookup_name(fs, name, from.lower);
-    if (rc == 0)
-        rc = lookup_name(fs, new_name, to.lower);
     if (rc == 0)
         rc = inode_pin(fs, from.folder, REACH_NODE, NULL);
     if (rc == 0) {
