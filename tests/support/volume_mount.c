@@ -5,13 +5,16 @@
  *   volume_mount --unmount MNT
  *   volume_mount --call MNT JSON          one request on the control channel; prints the answer
  *   volume_mount --crashed LOWER          prints 1 if the machine stopped while it was mounted, else 0
+ *   volume_mount [OPTIONS] --forward LOWER   brings every name to its present form, offline; answers as "forward" does
  *
  * --format NAME          plain, or ecryptfs
  * --key K                key byte of the plain format, passphrase of eCryptfs (90)
  * --old K                another one that opens files; --next if not given
  * --next K               the one that "copy" moves files to (51)
- * --bits N --encrypt-names --xattr-metadata --after-crash   as in struct volume_options
+ * --bits N --encrypt-names --xattr-metadata --after-crash --name-bits N --mixed-names   as in struct volume_options
  *                        (--after-crash is on by itself where the machine stopped while it was mounted)
+ * --former CIPHER        of former_name_ciphers
+ * --name-key K           keys of names, the first one seals; the first of files if none is given
  * --settle-stop N        SIGKILL in the N-th file that is settled after a crash
  * --settle-fail N        EIO there
  * --utilities-names      eCryptfs: names under the key that ecryptfs-utils make of the passphrase for them, not under that of files
@@ -20,12 +23,16 @@
  *
  * The control channel takes {"command":"copy","name":LOWER NAME,"step":BYTES,"finish":BOOL,"replace":BOOL} here: it moves a file of the
  * lower folder to the key of --next through a mirror, `step` bytes at a time; without "finish" it stops after one step.
+ * {"command":"names","keys":[K…],"encrypt":BOOL,"mixed":BOOL,"bits":N,"former":[CIPHER…]} changes the form of names, and
+ * {"command":"forward"} brings every name to it; answers {"moved","current","failed":{ERRNO:COUNT}}.
  */
 #include "base/mem.h"
 #include "support/plain_format.h"
+#include "support/volume_forward.h"
 #include "volume/ecryptfs/ecryptfs.h"
 #include "volume/fuse/mirror.h"
 #include "volume/fuse/mount.h"
+#include "volume/fuse/names.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -107,6 +114,58 @@ copy(struct volume_fs *fs, const json_t *request, json_t *reply, struct coffer_e
     return rc == 0 ? COFFER_OK : error_set(err, COFFER_E_IO, "%s: %s", name, strerror(-rc));
 }
 
+/* ---- the form of names ---- */
+
+enum { NAME_KEYS = 4 };
+
+static struct volume_options format_options = {.key_bits = 256};
+static struct volume_key file_keys[2];
+static const char *name_key_texts[NAME_KEYS];
+static size_t name_key_count;
+static struct volume *mounted;
+
+static void
+key_of(const char *passphrase, struct volume_key *out)
+{
+    struct coffer_error err = {0};
+
+    if (volume_ecryptfs.key_set(bytes_str(passphrase), (struct bytes){0}, out, &err) != 0) {
+        fprintf(stderr, "volume_mount: %s\n", err.message);
+        exit(1);
+    }
+}
+
+static void
+keys_free(struct volume_key *keys, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        secret_free(keys[i].secret);
+        keys[i].secret = NULL;
+    }
+}
+
+static int
+change_names(struct volume_fs *fs, const json_t *request, struct coffer_error *err)
+{
+    struct volume_options changed = format_options;
+    struct volume_key keys[NAME_KEYS] = {0};
+    const json_t *list = json_object_get(request, "keys"),
+                 *former = json_object_get(request, "former");
+    size_t count = json_array_size(list);
+    int rc;
+
+    changed.encrypt_names = json_is_true(json_object_get(request, "encrypt"));
+    changed.mixed_names = json_is_true(json_object_get(request, "mixed"));
+    changed.name_key_bits = (unsigned)json_integer_value(json_object_get(request, "bits"));
+    for (size_t i = 0; i < VOLUME_FORMER_CIPHERS; i++)
+        changed.former_name_ciphers[i] = json_string_value(json_array_get(former, i));
+    for (size_t i = 0; i < count && i < NAME_KEYS; i++)
+        key_of(json_string_value(json_array_get(list, i)), &keys[i]);
+    rc = names_change(fs, &changed, file_keys, 2, keys, count, err);
+    keys_free(keys, NAME_KEYS);
+    return rc == 0 ? COFFER_OK : COFFER_E_IO;
+}
+
 static int
 control(void *arg, struct volume_fs *fs, const char *command, const json_t *request, json_t *reply,
         struct coffer_error *err)
@@ -115,6 +174,12 @@ control(void *arg, struct volume_fs *fs, const char *command, const json_t *requ
         return json_object_set_new(reply, "test", json_true()) == 0 ? COFFER_OK : error_nomem(err);
     if (strcmp(command, "copy") == 0)
         return copy(fs, request, reply, err);
+    if (strcmp(command, "names") == 0)
+        return change_names(fs, request, err);
+    if (strcmp(command, "forward") == 0) {
+        forward_all(fs, &volume_ecryptfs, mounted, lower_fd, reply);
+        return COFFER_OK;
+    }
     return error_set(err, COFFER_E_UNSUPPORTED, "no such command: %s", command);
 }
 
@@ -157,52 +222,61 @@ ecryptfs_format(void)
     return &faulty;
 }
 
-static struct volume_options format_options = {.key_bits = 256};
 static bool utilities_names;
 
+/* The keys of names: those given; or the one of the utilities; or the first of files. */
 static int
-make_ecryptfs(const char *key, const char *old, const char *next_key, struct volume **volume,
-              struct coffer_error *err)
+name_keys_of(const char *key, struct volume_key names[NAME_KEYS], size_t *count)
 {
-    struct volume_key keys[3] = {0}, names = {0};
-    struct volume_key other[2];
-    int rc = volume_ecryptfs.key_set(bytes_str(key), (struct bytes){0}, &keys[0], err);
+    struct coffer_error err = {0};
 
-    if (rc == 0)
-        rc = volume_ecryptfs.key_set(bytes_str(next_key), (struct bytes){0}, &keys[1], err);
-    if (rc == 0 && old != NULL)
-        rc = volume_ecryptfs.key_set(bytes_str(old), (struct bytes){0}, &keys[2], err);
-    if (rc == 0 && utilities_names)
-        rc = volume_ecryptfs.key_set(bytes_str(key), ecryptfs_name_salt(), &names, err);
-    other[0] = keys[0];
-    other[1] = old != NULL ? keys[2] : keys[1];
-    if (rc == 0)
-        rc = volume_ecryptfs.open(&format_options, other, 2, &names, utilities_names, volume, err);
-    other[1] = keys[0];
-    other[0] = keys[1];
-    if (rc == 0)
-        rc = volume_ecryptfs.open(&format_options, other, 2, &names, utilities_names, &next, err);
-    for (size_t i = 0; i < 3; i++)
-        secret_free(keys[i].secret);
-    secret_free(names.secret);
-    return rc;
+    *count = name_key_count;
+    for (size_t i = 0; i < name_key_count; i++)
+        key_of(name_key_texts[i], &names[i]);
+    if (*count > 0)
+        return 0;
+    *count = utilities_names;
+    return utilities_names
+               ? volume_ecryptfs.key_set(bytes_str(key), ecryptfs_name_salt(), &names[0], &err)
+               : 0;
+}
+
+static void
+open_or_exit(const struct volume_key *keys, const struct volume_key *names, size_t count,
+             struct volume **out)
+{
+    struct coffer_error err = {0};
+
+    if (volume_ecryptfs.open(&format_options, keys, 2, count > 0 ? names : file_keys,
+                             count > 0 ? count : 1, out, &err) != 0) {
+        fprintf(stderr, "volume_mount: %s\n", err.message);
+        exit(1);
+    }
 }
 
 /* The volume, and the one that "copy" moves files to. */
 static struct volume *
 make_volumes(bool ecryptfs, const char *key, const char *old, const char *next_key)
 {
-    struct coffer_error err = {0};
+    struct volume_key names[NAME_KEYS] = {0}, after[2] = {0};
     struct volume *volume = NULL;
+    size_t count;
 
     if (!ecryptfs) {
         next = plain_volume((uint8_t)atoi(next_key), (uint8_t)atoi(key));
         return plain_volume((uint8_t)atoi(key), (uint8_t)atoi(old != NULL ? old : next_key));
     }
-    if (make_ecryptfs(key, old, next_key, &volume, &err) != 0) {
-        fprintf(stderr, "volume_mount: %s\n", err.message);
+    key_of(key, &file_keys[0]);
+    key_of(old != NULL ? old : next_key, &file_keys[1]);
+    if (old != NULL)
+        key_of(next_key, &after[0]);
+    if (name_keys_of(key, names, &count) != 0)
         exit(1);
-    }
+    open_or_exit(file_keys, names, count, &volume);
+    open_or_exit((struct volume_key[2]){old != NULL ? after[0] : file_keys[1], file_keys[0]}, names,
+                 count, &next);
+    keys_free(names, NAME_KEYS);
+    keys_free(after, 2);
     return volume;
 }
 
@@ -224,6 +298,25 @@ crashed(const char *lower)
     if (volume_lower_crashed(lower, &yes, &err) != COFFER_OK)
         return fail(&err);
     printf("%d\n", yes);
+    return 0;
+}
+
+static int
+forward_offline(const char *lower, const char *key)
+{
+    struct volume *volume = make_volumes(true, key, NULL, key);
+    json_t *reply = json_object();
+    char *out;
+
+    lower_fd = open(lower, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    forward_all(NULL, &volume_ecryptfs, volume, lower_fd, reply);
+    out = json_dumps(reply, JSON_COMPACT);
+    puts(out);
+    free(out);
+    json_decref(reply);
+    volume_ecryptfs.close(volume);
+    volume_ecryptfs.close(next);
+    keys_free(file_keys, 2);
     return 0;
 }
 
@@ -259,8 +352,10 @@ main(int argc, char **argv)
         {"format", 1, NULL, 'F'},        {"bits", 1, NULL, 'b'},
         {"encrypt-names", 0, NULL, 'e'}, {"xattr-metadata", 0, NULL, 'x'},
         {"after-crash", 0, NULL, 'a'},   {"settle-stop", 1, NULL, 's'},
-        {"settle-fail", 1, NULL, 'S'},   {"utilities-names", 0, NULL, 'U'},
-        {NULL, 0, NULL, 0}};
+        {"settle-fail", 1, NULL, 'S'},   {"name-bits", 1, NULL, 'B'},
+        {"name-key", 1, NULL, 'N'},      {"mixed-names", 0, NULL, 'M'},
+        {"former", 1, NULL, 'p'},        {"utilities-names", 0, NULL, 'U'},
+        {"forward", 1, NULL, 'w'},       {NULL, 0, NULL, 0}};
     struct volume_mount_options options = {
         .log = log_line, .control = control, .stopping = stopping};
     struct volume_background *background = NULL;
@@ -293,12 +388,28 @@ main(int argc, char **argv)
         case 'e':
             format_options.encrypt_names = true;
             break;
-        case 'U':
-            format_options.encrypt_names = utilities_names = true;
-            break;
         case 'x':
             format_options.xattr_metadata = true;
             break;
+        case 'U':
+            format_options.encrypt_names = utilities_names = true;
+            break;
+        case 'B':
+            format_options.name_key_bits = (unsigned)atoi(optarg);
+            break;
+        case 'N':
+            if (name_key_count == NAME_KEYS)
+                return 2;
+            name_key_texts[name_key_count++] = optarg;
+            break;
+        case 'M':
+            format_options.mixed_names = true;
+            break;
+        case 'p':
+            format_options.former_name_ciphers[0] = optarg;
+            break;
+        case 'w':
+            return forward_offline(optarg, key);
         case 'a':
             format_options.after_crash = true;
             break;
@@ -358,10 +469,11 @@ main(int argc, char **argv)
     format = ecryptfs ? ecryptfs_format() : &plain_format;
     if (volume_lower_crashed(options.lower, &was_crash, NULL) == COFFER_OK && was_crash)
         format_options.after_crash = true;
-    volume = make_volumes(ecryptfs, key, old, next_key);
+    volume = mounted = make_volumes(ecryptfs, key, old, next_key);
     rc = volume_mount_run(&options, format, volume, &err);
     format->close(volume);
     format->close(next);
+    keys_free(file_keys, 2);
     volume_background_free(background);
     close(lower_fd);
     return rc == COFFER_OK ? 0 : foreground ? fail(&err) : rc;

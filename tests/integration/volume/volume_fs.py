@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""What programs may expect of a mounted volume: volume_fs.py VOLUME_MOUNT FSX plain|ecryptfs|names [TEST …]
+"""What programs may expect of a mounted volume: volume_fs.py VOLUME_MOUNT FSX plain|ecryptfs|names|names-mixed [TEST …]
 
-names is eCryptfs with encrypted names, AES-192, and metadata in an extended attribute.
+names is eCryptfs with encrypted names, AES-192, and metadata in an extended attribute; names-mixed, too, while its names may
+stand in other forms.
 
 Each test has a lower folder and a mount of its own.  Ends with 77 (skipped) only where nothing can be mounted."""
 import contextlib
@@ -26,13 +27,14 @@ import threading
 import time
 
 MOUNT, FSX = map(os.path.abspath, sys.argv[1:3])
-KIND = sys.argv[3]
+KIND = sys.argv[3].removesuffix("-mixed")
+MIXED = ["--mixed-names", "--name-key", "90", "--name-key", "51"] if sys.argv[3].endswith("-mixed") else []
 PLAIN = KIND == "plain"
 OPTIONS = {
     "plain": [],
     "ecryptfs": ["--format", "ecryptfs"],
     "names": ["--format", "ecryptfs", "--encrypt-names", "--xattr-metadata", "--bits", "192"],
-}[KIND]
+}[KIND] + MIXED
 PREFIX = "p." if PLAIN else ""
 NAME_MAX = {"plain": 253, "ecryptfs": 255, "names": 143}[KIND]
 HIDDEN = "user.plain" if PLAIN else "user.ecryptfs"
