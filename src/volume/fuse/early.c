@@ -15,7 +15,12 @@
 #include "base/mem.h"
 #include "volume/fuse/internal.h"
 
+#include <fcntl.h>
+
 enum { SURE = 2 };
+
+/* A stream: pieces of at least this size; the disk starts on what is so far behind the newest one, so much at a time. */
+enum { PIECE = 512 << 10, BEHIND = 8 << 20, WINDOW = 16 << 20 };
 
 struct early {
     uint64_t changes; /* of the file's bytes and size, so far */
@@ -147,4 +152,25 @@ early_join(struct volume_fs *fs, struct inode *inode, fuse_req_t req, bool data_
     if (finished)
         reply_status(req, 0);
     return joined;
+}
+
+/* The disk should not be idle while the kernel empties its cache into the lower file's, and then be waited for: long streams
+ * go on to the disk as they come.  What is shorter than BEHIND may be gone before anybody wants it there. */
+void
+early_write_out(struct volume_fs *fs, struct inode *inode, uint64_t at, size_t size)
+{
+    uint64_t from = at < BEHIND + WINDOW ? 0 : at - BEHIND - WINDOW;
+    int rc;
+
+    if (size < PIECE || at < BEHIND || atomic_flag_test_and_set(&fs->writing_out))
+        return;
+    pthread_rwlock_rdlock(&inode->lock);
+    rc = inode_pin(fs, inode, REACH_NODE, NULL);
+    pthread_rwlock_unlock(&inode->lock);
+    if (rc == 0) { /* only a hint: positions differ by a header, and a failure comes up in a sync */
+        (void)sync_file_range(inode->fd, (off_t)from, (off_t)(at - BEHIND - from),
+                              SYNC_FILE_RANGE_WRITE);
+        inode_unpin(fs, inode);
+    }
+    atomic_flag_clear(&fs->writing_out);
 }

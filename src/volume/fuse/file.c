@@ -315,6 +315,8 @@ op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t of
         timed(fs, &since);
     atomic_fetch_add_explicit(&fs->writes, 1, memory_order_relaxed);
     sync = rc == 0 && early_expected(fs, inode);
+    if (rc == 0 && fi->writepage)
+        early_write_out(fs, inode, (uint64_t)off, size);
     if (rc != 0)
         reply_status(req, rc);
     else

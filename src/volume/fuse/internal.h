@@ -70,6 +70,7 @@ struct volume_fs {
     bool switch_user; /* we are root: new files belong to who asked */
     bool acl;         /* the lower filesystem has access control lists */
     atomic_uint_fast64_t requests, reads, writes, syncs, joined, opens;
+    atomic_flag writing_out; /* one worker in early_write_out() is enough */
     atomic_uint_fast64_t kinds[REQUEST_KINDS]; /* requests by opcode */
     atomic_uint_fast64_t timed, timed_ns; /* requests that synced, and how long they took in all */
     atomic_uint watched;                  /* see watch.h */
@@ -197,6 +198,8 @@ bool early_expected(struct volume_fs *fs, struct inode *inode);
 void early_sync(struct volume_fs *fs, struct inode *inode);
 /* A sync is asked for: true if an early one answers `req`.  Else `*error` is what an early one failed with, or 0. */
 bool early_join(struct volume_fs *fs, struct inode *inode, fuse_req_t req, bool data_only, int *error);
+/* The kernel writes a piece of a file back from its cache. */
+void early_write_out(struct volume_fs *fs, struct inode *inode, uint64_t at, size_t size);
 void early_free(struct inode *inode);
 
 /* ---- name.c ---- */
