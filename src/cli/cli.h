@@ -15,6 +15,7 @@ struct cli {
     const struct command *command;
     const struct os *os;
     bool json;
+    bool quiet;  /* a success says nothing: as mount.coffer */
     bool colour; /* stdout is a terminal and NO_COLOR is not set */
     char who[KEYRING_NAME_MAX]; /* user@host */
     /* A command that has printed everything there is to say may end with another code than its status. */

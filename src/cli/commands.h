@@ -13,6 +13,8 @@ extern const struct command command_client_add, command_client_list, command_cli
 extern const struct command command_protect, command_unprotect, command_rotate, command_status, command_prove;
 extern const struct command command_backup_register, command_backup_list, command_backup_expire,
     command_backup_policy;
+extern const struct command command_volume_create, command_volume_mount, command_volume_unmount, command_volume_status,
+    command_volume_check, command_volume_import, command_volume_export;
 extern const struct command command_audit, command_cat, command_seal, command_open, command_selftest, command_help,
     command_completion;
 

@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "cli/cli.h"
 #include "cli/commands.h"
+#include "cli/mount_helper.h"
 
 #include <locale.h>
 #include <pwd.h>
@@ -125,6 +126,25 @@ run(struct cli *cli, struct args *args, int argc, const char *const *argv, struc
     return cli->command->run(cli, err);
 }
 
+/* mount(8)'s exit codes: 1 for what was called wrongly, 32 for a mount that failed. */
+static int
+run_mount_helper(struct cli *cli, struct args *args, int argc, const char *const *argv)
+{
+    static struct mount_words words;
+    struct coffer_error err = {0};
+    int rc = mount_helper_words(argc, argv, &words, &err);
+
+    if (rc == COFFER_OK && words.fake)
+        return 0;
+    cli->quiet = true;
+    if (rc == COFFER_OK)
+        rc = run(cli, args, words.argc, words.argv, &err);
+    if (rc == COFFER_OK)
+        return cli->exit_code == 0 ? 0 : 32;
+    out_error(cli, &err);
+    return rc == COFFER_E_MISUSE ? 1 : 32;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -138,6 +158,8 @@ main(int argc, char **argv)
     (void)prctl(PR_SET_DUMPABLE, 0); /* keys pass through here */
     cli.colour = isatty(STDOUT_FILENO) && (no_colour == NULL || *no_colour == '\0');
     find_who(cli.who);
+    if (mount_helper_name(argv[0]))
+        return run_mount_helper(&cli, &args, argc, (const char *const *)argv);
     for (int i = 1; i < argc; i++) /* known before parsing, so that a mistake in an option is told in JSON too */
         cli.json = cli.json || strcmp(argv[i], "--json") == 0;
     rc = run(&cli, &args, argc, (const char *const *)argv, &err);

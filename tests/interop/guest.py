@@ -16,8 +16,7 @@ import tree
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 KEYCTL, FINIT_MODULE = 250, 313  # x86-64
-MODULES = ("cbc", "ecb", "hmac", "ecryptfs",
-           "blowfish_generic", "cast5_generic", "cast6_generic", "des_generic", "twofish_generic")
+MODULES = ("cbc", "ecb", "hmac", "ecryptfs")
 SHARE, DISK, MOUNT = "/mnt/share", "/mnt/disk", "/mnt/upper"
 
 
@@ -103,23 +102,11 @@ def unmount():
     checked(LIBC.umount2(MOUNT.encode(), 0), "unmount")
 
 
-def flush_soon():
-    """Write-back of what is dirty a tenth of a second after it was written, not half a minute."""
-    for name in ("dirty_writeback_centisecs", "dirty_expire_centisecs"):
-        with open(f"/proc/sys/vm/{name}", "w") as file:
-            file.write("10")
-
-
-def sync():
-    LIBC.sync()
-
-
 def step(name, *arguments):
     return tree.step(MOUNT, name, *arguments)
 
 
-REQUESTS = {function.__name__: function for function in (add_passphrase, insert_wrapped, forget_passphrases, load, save, mount_ecryptfs,
-                                                         unmount, flush_soon, sync, step)}
+REQUESTS = {f.__name__: f for f in (add_passphrase, insert_wrapped, forget_passphrases, load, save, mount_ecryptfs, unmount, step)}
 
 
 def answer(line):
