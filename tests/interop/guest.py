@@ -16,7 +16,8 @@ import tree
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 KEYCTL, FINIT_MODULE = 250, 313  # x86-64
-MODULES = ("cbc", "ecb", "hmac", "ecryptfs")
+MODULES = ("cbc", "ecb", "hmac", "ecryptfs",
+           "blowfish_generic", "cast5_generic", "cast6_generic", "des_generic", "twofish_generic")
 SHARE, DISK, MOUNT = "/mnt/share", "/mnt/disk", "/mnt/upper"
 
 
@@ -102,11 +103,23 @@ def unmount():
     checked(LIBC.umount2(MOUNT.encode(), 0), "unmount")
 
 
+def flush_soon():
+    """Write-back of what is dirty a tenth of a second after it was written, not half a minute."""
+    for name in ("dirty_writeback_centisecs", "dirty_expire_centisecs"):
+        with open(f"/proc/sys/vm/{name}", "w") as file:
+            file.write("10")
+
+
+def sync():
+    LIBC.sync()
+
+
 def step(name, *arguments):
     return tree.step(MOUNT, name, *arguments)
 
 
-REQUESTS = {f.__name__: f for f in (add_passphrase, insert_wrapped, forget_passphrases, load, save, mount_ecryptfs, unmount, step)}
+REQUESTS = {function.__name__: function for function in (add_passphrase, insert_wrapped, forget_passphrases, load, save, mount_ecryptfs,
+                                                         unmount, flush_soon, sync, step)}
 
 
 def answer(line):

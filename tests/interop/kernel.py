@@ -35,13 +35,15 @@ class KernelError(Exception):
 
 class Kernel:
     def __init__(self, folder):
-        """`folder` is the caller's, and empty; what is in its `share` both sides see."""
+        """`folder` is the caller's, and empty or a former kernel's, whose disk this one takes over; what is in its `share` both
+        sides see."""
         self.folder, self.share = folder, os.path.join(folder, "share")
         self.console, disk = os.path.join(folder, "console"), os.path.join(folder, "disk")
-        os.mkdir(self.share)
-        with open(disk, "wb") as file:
-            file.truncate(512 << 20)
-        subprocess.run([find("mkfs.ext4"), "-q", "-b", "4096", "-O", "^has_journal", disk], check=True)
+        os.makedirs(self.share, exist_ok=True)
+        if not os.path.exists(disk):
+            with open(disk, "wb") as file:
+                file.truncate(512 << 20)
+            subprocess.run([find("mkfs.ext4"), "-q", "-b", "4096", disk], check=True)
         self.port, theirs = socket.socketpair()
         environment = {**os.environ, "TMPDIR": self.memory_folder()}
         command = [find(LINUX), f"mem={MEMORY >> 20}M", "rootfstype=hostfs", "rootflags=/", "ro", f"ubd0={disk}",
@@ -80,8 +82,12 @@ class Kernel:
             raise KernelError(f"{answer['error']}\n{answer['trace']}\nconsole:\n{self.lines()}")
         return answer["ok"]
 
-    def __call__(self, request, *arguments):
+    def ask(self, request, *arguments):
+        """Without waiting for the answer."""
         self.port.sendall(json.dumps([request, *arguments]).encode() + b"\n")
+
+    def __call__(self, request, *arguments):
+        self.ask(request, *arguments)
         return self.reply(REQUEST_S)
 
     def lines(self, count=40):
@@ -93,5 +99,10 @@ class Kernel:
         try:
             self.process.wait(20)
         except subprocess.TimeoutExpired:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
+            self.power_off()
+
+    def power_off(self):
+        """As the plug does it: what the guest had not written to its disk is lost."""
+        self.port.close()
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()

@@ -209,6 +209,43 @@ def churn(root, seed, count):
             regular.remove(path[len(root) + 1 :])
 
 
+PATTERN_LEN = 1 << 20
+
+
+def grow(root, seed, rounds):
+    """A dozen files that grow by pieces of a pattern of their own, in no order."""
+    dice, sizes = random.Random(seed), {}
+    patterns = {n: content(f"grow-{n}", PATTERN_LEN) for n in range(12)}
+    for _ in range(rounds):
+        n = dice.randrange(12)
+        at = sizes.get(n, 0)
+        piece = patterns[n][at : at + dice.randrange(1, 20000)]
+        append(root + b"/grow-%d" % n, piece)
+        sizes[n] = at + len(piece)
+
+
+def grown_wrong(root):
+    """Files of grow() that hold anything but their pattern and, from some point in a block on, zeros; and how many bytes in all are
+    the pattern's."""
+    wrong, right = [], 0
+    for n in range(12):
+        try:
+            with open(root + b"/grow-%d" % n, "rb") as file:
+                data = file.read()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            wrong.append(f"grow-{n}: {errno.errorcode[error.errno]}")
+            continue
+        pattern = content(f"grow-{n}", PATTERN_LEN)
+        for at in range(0, len(data), 4096):
+            block, wanted = data[at : at + 4096].rstrip(b"\0"), pattern[at : at + 4096]
+            right += len(block)
+            if not wanted.startswith(block):
+                wrong.append(f"grow-{n}: block at {at}")
+    return {"wrong": wrong, "right": right}
+
+
 def dirty_tail(root):
     """Bytes that a shared mapping left behind the end of a file, in its last page."""
     path = root + b"/tail"
@@ -267,7 +304,8 @@ def manifest(root):
     return {"what": what, "times": times}
 
 
-STEPS = {function.__name__: function for function in (write, change, churn, dirty_tail, past_the_tail, too_long, error_of_open, manifest)}
+STEPS = {function.__name__: function for function in (write, change, churn, grow, grown_wrong, dirty_tail, past_the_tail, too_long,
+                                                      error_of_open, manifest)}
 
 
 def step(root, name, *arguments):

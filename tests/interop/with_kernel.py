@@ -1,182 +1,17 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Volumes between Coffer and a real kernel's eCryptfs: with_kernel.py VOLUME_MOUNT ECRYPTFS_TOOL 128|192|256 [TEST …]
+"""Coffer and a real kernel's eCryptfs take turns in one lower folder: with_kernel.py VOLUME_MOUNT ECRYPTFS_TOOL 128|192|256 [TEST …]
 
-A lower folder goes to and fro as an archive.  A plain folder has the same done to it and says what must be in the mount.
-Ends with 77 (skipped) only where the guest kernel is not installed, or nothing can be mounted."""
+A plain folder has the same done to it and says what must be in the mount."""
 import hashlib
 import itertools
 import os
 import shutil
-import subprocess
 import sys
-import tempfile
-import time
-import traceback
 
 sys.dont_write_bytecode = True
-import kernel
 import tree
-
-MOUNT, TOOL = map(os.path.abspath, sys.argv[1:3])
-BITS = int(sys.argv[3])
-ROOT = os.geteuid() == 0
-HEADER = 8192
-TESTS = []
-
-
-def test(function):
-    TESTS.append(function)
-    return function
-
-
-def run(*command, stdin=None, code=0):
-    done = subprocess.run(command, input=stdin, capture_output=True, text=True, errors="surrogateescape", timeout=120)
-    assert done.returncode == code, (command, done.returncode, done.stdout[-3000:], done.stderr[-3000:])
-    return done.stdout
-
-
-def tool(*arguments, code=0):
-    return run(TOOL, *arguments, code=code)
-
-
-class Form:
-    """How a volume is written: its passphrase, and the options of both sides that say the rest."""
-
-    def __init__(self, passphrase, names="plain", xattr=False):
-        self.passphrase, self.names, self.xattr = passphrase, names, xattr
-        self.name_max = 255 if names == "plain" else 143
-
-    def __str__(self):
-        return f"AES-{BITS}, {self.names} names, metadata in {'an attribute' if self.xattr else 'a header'}"
-
-    def for_coffer(self):
-        options = ["--format", "ecryptfs", "--bits", str(BITS), "--key", self.passphrase]
-        options += {"plain": [], "encrypted": ["--encrypt-names"], "utilities'": ["--utilities-names"]}[self.names]
-        return options + ["--xattr-metadata"] * self.xattr
-
-    def for_kernel(self, signatures):
-        options = [f"ecryptfs_sig={signatures[0]}", "ecryptfs_cipher=aes", f"ecryptfs_key_bytes={BITS // 8}"]
-        options += {"plain": [], "encrypted": [f"ecryptfs_fnek_sig={signatures[0]}"],
-                    "utilities'": [f"ecryptfs_fnek_sig={signatures[1]}"]}[self.names]
-        return ",".join(options + ["ecryptfs_xattr_metadata"] * self.xattr)
-
-
-class Coffer:
-    """A lower folder here, and Coffer's mount of it."""
-
-    def __init__(self, base, form):
-        self.base, self.form = base, form
-        self.lower, self.mnt, self.log = (os.path.join(base, name) for name in ("lower", "mnt", "log"))
-        os.mkdir(self.lower)
-        os.mkdir(self.mnt)
-
-    def load(self, archive):
-        run("rm", "-rf", self.lower)
-        os.mkdir(self.lower)
-        if archive:
-            run("tar", "--xattrs", "--xattrs-include=user.*", "-xpf", archive, "-C", self.lower)
-
-    def save(self, archive):
-        run("tar", "--xattrs", "--xattrs-include=user.*", "--format=posix", "-cf", archive, "-C", self.lower, ".")
-
-    def mount(self, *more):
-        run(MOUNT, "--log", self.log, *([] if ROOT else ["--only-me"]), *self.form.for_coffer(), *more, self.lower, self.mnt)
-
-    def unmount(self):
-        run(MOUNT, "--unmount", self.mnt)
-
-    def step(self, name, *arguments):
-        return tree.step(self.mnt, name, *arguments)
-
-    def lower_files(self):
-        return [os.path.join(folder, name) for folder, _, names in os.walk(self.lower) for name in names
-                if os.path.isfile(os.path.join(folder, name)) and not os.path.islink(os.path.join(folder, name))]
-
-    def drop(self):
-        if os.path.ismount(self.mnt):
-            subprocess.run([MOUNT, "--unmount", self.mnt], capture_output=True, timeout=60)
-
-
-class InKernel:
-    """A lower folder in the guest, and its kernel's mount of it."""
-
-    def __init__(self, linux, form, passphrases=()):
-        self.linux, self.form = linux, form
-        self.signatures = [linux("add_passphrase", passphrase) for passphrase in passphrases or [form.passphrase]]
-
-    def load(self, archive):
-        self.linux("load", "lower", archive and os.path.basename(archive))
-
-    def save(self, archive):
-        self.linux("save", "lower", os.path.basename(archive))
-
-    def mount(self, *more):
-        self.linux("mount_ecryptfs", "lower", ",".join([self.form.for_kernel(self.signatures[0]), *more]))
-
-    def unmount(self):
-        self.linux("unmount")
-
-    def step(self, name, *arguments):
-        return self.linux("step", name, *arguments)
-
-
-class Bench:
-    """What a test has: the guest, a folder, and archives that both sides see."""
-
-    def __init__(self, linux):
-        self.linux = linux
-        self.base = tempfile.mkdtemp(prefix="coffer-interop-")
-        self.count = 0
-        self.open = []
-
-    def coffer(self, form):
-        self.count += 1
-        base = os.path.join(self.base, f"coffer{self.count}")
-        os.mkdir(base)
-        self.open.append(Coffer(base, form))
-        return self.open[-1]
-
-    def folder(self):
-        self.count += 1
-        path = os.path.join(self.base, f"plain{self.count}")
-        os.mkdir(path)
-        return path
-
-    def archive(self):
-        self.count += 1
-        return os.path.join(self.linux.share, f"{os.path.basename(self.base)}-{self.count}.tar")
-
-    def hand_over(self, giver, taker):
-        archive = self.archive()
-        giver.save(archive)
-        taker.load(archive)
-        os.unlink(archive)
-
-    def drop(self):
-        for volume in self.open:
-            volume.drop()
-        for request in ("unmount", "forget_passphrases"):
-            try:
-                self.linux(request)
-            except kernel.KernelError:
-                pass
-        shutil.rmtree(self.base, ignore_errors=True)
-
-
-def same(found, wanted, who):
-    differs = [f"{path!r}: {found.get(path)} instead of {wanted.get(path)}" for path in sorted({*found, *wanted})
-               if found.get(path) != wanted.get(path)]
-    assert not differs, f"{who}: {len(differs)} of {len(wanted)} differ:\n" + "\n".join(differs[:10])
-
-
-def metadata_of(path):
-    """The bytes that open a lower file, and where its extents begin."""
-    try:
-        return os.getxattr(path, "user.ecryptfs"), 0
-    except OSError:
-        with open(path, "rb") as file:
-            return file.read(HEADER), HEADER
+from sides import BITS, HEADER, TESTS, Form, InKernel, main, metadata_of, same, small_tree, test, tool
 
 
 def lower_is_sound(coffer):
@@ -267,17 +102,6 @@ def what_one_left_behind_the_end_the_other_does_not_uncover(bench):
         same(found, wanted, who)
 
 
-def small_tree(bench, form):
-    """Coffer's lower folder with a small tree, unmounted, and what is in it."""
-    here = bench.coffer(form)
-    here.mount()
-    for size in (0, 1, 5000, 100000):
-        tree.put(os.fsencode(here.mnt) + b"/%d" % size, tree.content(size, size))
-    wanted = here.step("manifest")["what"]
-    here.unmount()
-    return here, wanted
-
-
 def opens_under_new_key_alone(bench, here, wanted, new):
     """The kernel finds everything with the new passphrase, and with the old one opens nothing."""
     old = here.form.passphrase
@@ -311,8 +135,7 @@ def files_copied_to_another_key_while_mounted_open_under_it_alone(bench):
     here, wanted = small_tree(bench, Form("the old one"))
     here.mount("--next", "the next one")
     for name in wanted:
-        reply = run(MOUNT, "--call", here.mnt, '{"command":"copy","name":"%s","step":8192,"finish":true,"replace":true}' % name)
-        assert '"ok":true' in reply, reply
+        here.call(command="copy", name=name, step=8192, finish=True)
     assert {name: entry["sha256"] for name, entry in here.step("manifest")["what"].items()} == \
         {name: entry["sha256"] for name, entry in wanted.items()}
     here.unmount()
@@ -350,78 +173,4 @@ def a_kernel_s_files_of_two_keys_open_under_either_and_are_rewrapped_to_one(benc
     there.unmount()
 
 
-@test
-def wrapped_passphrase_files_go_both_ways(bench):
-    path = os.path.join(bench.base, "wrapped-passphrase")
-    for passphrase in ("p", "0123456789abcde", "0123456789abcdef", "c0ffee" * 5 + "00", "x" * 64):
-        tool("wrap", path, passphrase, "wrapping it")
-        assert run("ecryptfs-unwrap-passphrase", path, "-", stdin="wrapping it").split("\n")[-2] == passphrase
-        os.unlink(path)
-        run("ecryptfs-wrap-passphrase", path, "-", stdin=f"{passphrase}\nwrapping it too")
-        assert tool("unwrap", path, "wrapping it too") == passphrase + "\n"
-        assert tool("unwrap", path, "wrapping it", code=1) == ""
-    # All the way: what Coffer wrapped opens what Coffer wrote.
-    here, wanted = small_tree(bench, Form("from a file", "utilities'"))
-    file = os.path.join(bench.linux.share, "wrapped-passphrase")
-    tool("wrap", file, "from a file", "wrapping it")
-    there = InKernel(bench.linux, here.form)
-    bench.linux("forget_passphrases")
-    assert bench.linux("insert_wrapped", "wrapped-passphrase", "wrapping it")[0] in there.signatures[0]
-    bench.hand_over(here, there)
-    there.mount()
-    same(there.step("manifest")["what"], wanted, "kernel, with the wrapped passphrase")
-    there.unmount()
-
-
-def may_mount(base):
-    """Why nothing can be mounted here, or None."""
-    if not os.path.exists("/dev/fuse"):
-        return "there is no /dev/fuse"
-    lower, mnt = os.path.join(base, "lower"), os.path.join(base, "mnt")
-    os.mkdir(lower)
-    os.mkdir(mnt)
-    done = subprocess.run([MOUNT, *([] if ROOT else ["--only-me"]), lower, mnt], capture_output=True, text=True)
-    if done.returncode == 0:
-        run(MOUNT, "--unmount", mnt)
-        return None
-    return done.stderr if "cannot mount" in done.stderr else None
-
-
-def main():
-    wanted = sys.argv[4:]
-    if packages := kernel.missing():
-        print("not installed:", *packages)
-        return 77
-    base = tempfile.mkdtemp(prefix="coffer-interop-")
-    failed, linux = [], None
-    try:
-        if why := may_mount(base):
-            print("this process may not mount:", why)
-            return 77
-        os.mkdir(os.path.join(base, "kernel"))
-        start = time.time()
-        linux = kernel.Kernel(os.path.join(base, "kernel"))
-        print(f"Linux {linux.release} serves after {time.time() - start:.1f} s", flush=True)
-        for function in TESTS:
-            if wanted and function.__name__ not in wanted:
-                continue
-            bench, start = Bench(linux), time.time()
-            try:
-                function(bench)
-                print(f"ok   {function.__name__} {time.time() - start:.1f} s", flush=True)
-            except Exception:
-                traceback.print_exc(limit=-3)
-                print("FAIL", function.__name__, flush=True)
-                failed.append(function.__name__)
-            finally:
-                bench.drop()
-    finally:
-        if linux is not None:
-            linux.stop()
-        shutil.rmtree(base, ignore_errors=True)
-    print(f"{len(failed)} failed", *failed)
-    return 1 if failed else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+sys.exit(main())
