@@ -72,8 +72,8 @@ struct volume_options {
     bool encrypt_names;    /* names and link targets */
     unsigned name_key_bits; /* of all names of the volume; 0: as key_bits.  Stays when key_bits changes. */
     const char *name_cipher; /* eCryptfs: of names, where it is not AES: "blowfish-448", as in volume_file_info; NULL: AES */
-    /* Names and link targets may stand in other forms than the present one, too: plain while encrypt_names, encrypted while
-     * not, or under a cipher of former_name_ciphers ("aes-192"; unused ones are NULL).  Other name keys need no such leave. */
+    /* Names and link targets may stand in other forms than the present one, too: plain while encrypt_names, and encrypted while
+     * not; under a former cipher ("aes-192"; unused ones are NULL).  Other name keys need no such leave. */
     bool mixed_names;
     const char *former_name_ciphers[VOLUME_FORMER_CIPHERS];
     bool xattr_metadata;   /* eCryptfs: metadata in an extended attribute instead of a header */

@@ -132,8 +132,8 @@ set_forms(struct volume_setup *setup)
     bool ciphers = from->former_encrypt_names && (to->name_cipher != NULL || former != now);
 
     memset(to->former_name_ciphers, 0, sizeof to->former_name_ciphers);
-    to->mixed_names = from->work != 0 && (ciphers || from->former_encrypt_names != to->encrypt_names);
-    if (to->mixed_names && ciphers)
+    to->mixed_names = from->work != 0 && from->former_encrypt_names != to->encrypt_names;
+    if (from->work != 0 && ciphers)
         to->former_name_ciphers[0] = former == 128 ? "aes-128" : former == 192 ? "aes-192" : "aes-256";
 }
 

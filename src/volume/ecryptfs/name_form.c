@@ -44,7 +44,7 @@ take_ciphers(const struct volume_options *options, struct name_cipher *out, size
     out[0] = (struct name_cipher){cipher_of_code(cipher_code_aes(bits)), bits / 8};
     *count = 1;
     for (size_t i = 0; i < VOLUME_FORMER_CIPHERS; i++)
-        texts[1 + i] = options->mixed_names ? options->former_name_ciphers[i] : NULL;
+        texts[1 + i] = options->former_name_ciphers[i];
     for (size_t i = 0; i < CIPHERS_MAX; i++) {
         struct name_cipher *to = &out[i == 0 ? 0 : *count];
 

@@ -142,6 +142,16 @@ every_form_opens_in_a_mixed_volume(void **state)
     assert_form(v, FIRST, "file", -2);
     F->close(v);
 
+    /* another cipher alone: plain names are none of this volume's */
+    v = open_with(
+        (struct volume_options){.encrypt_names = true, .former_name_ciphers = {"aes-128"}}, &first,
+        1);
+    assert_int_equal(former_count(v), 1);
+    assert_form(v, FIRST, "file", -1);
+    assert_form(v, FIRST_128, "file", 0);
+    assert_form(v, PLAIN, "file", -2);
+    F->close(v);
+
     /* on the way to plain names */
     v = open_with((struct volume_options){.mixed_names = true}, names, 2);
     assert_int_equal(former_count(v), 2);

@@ -372,8 +372,12 @@ names_are_of_two_forms_while_they_change(void **state)
     assert_false(s.options.mixed_names); /* another key needs no such leave */
     s.options.name_key_bits = 256;
     assert_int_equal(volume_setup_save(&s, f->keyring, &err), COFFER_OK);
-    assert_true(s.options.mixed_names);
+    assert_false(s.options.mixed_names); /* nor another cipher: plain names are none of this volume's */
     assert_string_equal(s.options.former_name_ciphers[0], "aes-192");
+    s.options.encrypt_names = false;
+    assert_int_equal(volume_setup_save(&s, f->keyring, &err), COFFER_OK);
+    assert_true(s.options.mixed_names);
+    s.options.encrypt_names = true;
     s.rotation.work = 0;
     assert_int_equal(volume_setup_save(&s, f->keyring, &err), COFFER_OK);
     assert_false(s.options.mixed_names);
