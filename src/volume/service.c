@@ -4,6 +4,7 @@
  * Requests come one at a time, from the control channel's thread, after volume_service_started() began and before
  * volume_service_stopping().  A scan runs in a thread of its own, since the answer to a request must not wait for it.
  */
+#include "volume/fuse/names.h"
 #include "volume/lifecycle_internal.h"
 
 #include "base/mem.h"
@@ -52,7 +53,8 @@ put(json_t *reply, const char *name, json_t *value, struct coffer_error *err)
 }
 
 static int
-reload(struct volume_service *service, json_t *reply, struct coffer_error *err)
+reload(struct volume_service *service, struct volume_fs *fs, json_t *reply,
+       struct coffer_error *err)
 {
     struct volume_setup *setup = service->setup;
     struct keyring *keyring = NULL;
@@ -60,9 +62,8 @@ reload(struct volume_service *service, json_t *reply, struct coffer_error *err)
 
     if (rc == COFFER_OK)
         rc = volume_setup_refresh(setup, keyring, err);
-    if (rc == COFFER_OK &&
-        setup->format->change(service->volume, &setup->options, setup->keys.keys, setup->keys.count,
-                              setup->names.keys, setup->names.count, err) != 0)
+    if (rc == COFFER_OK && names_change(fs, &setup->options, setup->keys.keys, setup->keys.count,
+                                        setup->names.keys, setup->names.count, err) != 0)
         rc = err != NULL && err->status != COFFER_OK
                  ? err->status
                  : error_set(err, COFFER_E_IO, "the keys cannot be changed");
@@ -302,7 +303,7 @@ volume_service_control(void *arg, struct volume_fs *fs, const char *command, con
         return error_set(err, COFFER_E_REFUSED,
                          "this volume was opened with a passphrase and is in no keyring; coffer "
                          "volume import brings it in");
-    return strcmp(command, "reload") == 0 ? reload(service, reply, err)
+    return strcmp(command, "reload") == 0 ? reload(service, fs, reply, err)
                                           : walk(service, fs, request, err);
 }
 

@@ -217,6 +217,7 @@ int relink_recover(int root, struct coffer_error *err);
 
 /* names.c */
 int names_move(struct walk *walk);
+int visit_to_rename(void *arg, const struct tree_entry *entry);
 bool name_waits(const struct walk *walk, const char *lower); /* not in the present form */
 bool target_waits(const struct walk *walk, const struct tree_entry *entry);
 
@@ -231,7 +232,7 @@ int online_sync(struct walk *walk, struct inode *inode);
 void online_release(struct walk *walk, struct inode *inode);
 int online_copy(struct walk *walk, const struct tree_entry *entry);
 int online_links(struct walk *walk, struct linked *file);
-int online_names(struct walk *walk);
+int online_names(struct walk *walk); /* what was moved while names were */
 int online_nameless(struct walk *walk);
 int online_rest(struct walk *walk);
 int online_scan(struct volume_fs *fs, struct tree *tree);

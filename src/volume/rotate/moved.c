@@ -87,11 +87,11 @@ round_of(struct volume_fs *fs, struct watch *watch, const struct tree *tree, siz
 
 /* ---- of a walk ---- */
 
+/* `visit` for all that was moved or made, until that is nothing that was not current. */
 static int
-catch_up(struct walk *walk)
+catch_up_with(struct walk *walk, int (*visit)(void *arg, const struct tree_entry *entry))
 {
-    struct tree tree = {
-        .root = walk->root, .visit = visit_move, .trouble = visit_trouble, .arg = walk};
+    struct tree tree = {.root = walk->root, .visit = visit, .trouble = visit_trouble, .arg = walk};
     size_t folders, seen;
     int rc;
 
@@ -107,6 +107,12 @@ catch_up(struct walk *walk)
                      "%s: folders are being moved all the time: nobody can say that every file was "
                      "seen.  Walk again when that has ended",
                      walk->lower);
+}
+
+static int
+catch_up(struct walk *walk)
+{
+    return catch_up_with(walk, visit_move);
 }
 
 /* Files whose names were not all where they were noted: look for them anew. */
@@ -151,7 +157,7 @@ online_rest(struct walk *walk)
 int
 online_names(struct walk *walk)
 {
-    return error_set(walk->err, COFFER_E_UNSUPPORTED, "names cannot be moved yet");
+    return catch_up_with(walk, visit_to_rename);
 }
 
 /* ---- of a scan ---- */

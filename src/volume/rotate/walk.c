@@ -93,7 +93,7 @@ walk_run(struct walk *walk)
     if (rc == COFFER_OK)
         rc = move_all(walk);
     if (rc == COFFER_OK && walk->options.names)
-        rc = walk->fs != NULL ? online_names(walk) : names_move(walk);
+        rc = names_move(walk);
     if (rc == COFFER_OK && fsync(walk->root) != 0)
         rc = error_set(walk->err, COFFER_E_IO, "%s: cannot sync: %s", walk->lower, strerror(errno));
     reencrypt_free(walk);
