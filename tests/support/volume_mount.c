@@ -25,10 +25,13 @@
  * lower folder to the key of --next through a mirror, `step` bytes at a time; without "finish" it stops after one step.
  * {"command":"names","keys":[K…],"encrypt":BOOL,"mixed":BOOL,"bits":N,"former":[CIPHER…]} changes the form of names, and
  * {"command":"forward"} brings every name to it; answers {"moved","current","failed":{ERRNO:COUNT}}.
+ * For eCryptfs, too: {"command":"change","names":BOOL}: from now on --next writes; "keys": only says their names; "walk" {"work":"rewrap"|"reencrypt",
+ * "names":BOOL,"pace":{…}}, "progress", "pause", "resume", "throttle" {"pace":{…}}, "stop-walk", "scan" {"key":KEY NAME}.
  */
 #include "base/mem.h"
 #include "support/plain_format.h"
 #include "support/volume_forward.h"
+#include "support/volume_walk_control.h"
 #include "volume/ecryptfs/ecryptfs.h"
 #include "volume/fuse/mirror.h"
 #include "volume/fuse/mount.h"
@@ -49,6 +52,7 @@
 static int log_fd = 2;
 static int lower_fd = -1;
 static struct volume *next;
+static const char *walked_lower;
 
 static void
 log_line(void *arg, const char *line)
@@ -180,12 +184,20 @@ control(void *arg, struct volume_fs *fs, const char *command, const json_t *requ
         forward_all(fs, &volume_ecryptfs, mounted, lower_fd, reply);
         return COFFER_OK;
     }
+    if (walked_lower != NULL) {
+        int rc =
+            walk_control(fs, &volume_ecryptfs, mounted, walked_lower, command, request, reply, err);
+
+        if (rc != COFFER_E_UNSUPPORTED)
+            return rc;
+    }
     return error_set(err, COFFER_E_UNSUPPORTED, "no such command: %s", command);
 }
 
 static void
 stopping(void *arg, struct volume_fs *fs)
 {
+    walk_control_stop();
     if (copying == NULL)
         return;
     mirror_cancel(fs, copying);
@@ -470,7 +482,15 @@ main(int argc, char **argv)
     if (volume_lower_crashed(options.lower, &was_crash, NULL) == COFFER_OK && was_crash)
         format_options.after_crash = true;
     volume = mounted = make_volumes(ecryptfs, key, old, next_key);
-    rc = volume_mount_run(&options, format, volume, &err);
+    if (ecryptfs) {
+        walked_lower = options.lower;
+        walk_control_keys(&format_options, key, next_key);
+        rc = volume_recover(options.lower, format, volume, &err);
+        if (rc != COFFER_OK)
+            volume_background_report(background, rc, &err);
+    }
+    if (rc == COFFER_OK)
+        rc = volume_mount_run(&options, format, volume, &err);
     format->close(volume);
     format->close(next);
     keys_free(file_keys, 2);

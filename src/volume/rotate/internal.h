@@ -134,6 +134,7 @@ struct walk {
 };
 
 /* walk.c */
+int walk_possible(const struct volume_format *format, struct coffer_error *err);
 int walk_run(struct walk *walk);
 int walk_status(struct walk *walk, int rc); /* of what tree_walk() returned */
 int walk_flush(struct walk *walk);

@@ -11,6 +11,7 @@
 #include "volume/fuse/watch.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
@@ -42,6 +43,20 @@ path_from_top(int root, int folder)
     return mem_strdup(at[len] == 0 ? "" : at + len + 1);
 }
 
+/* For reading: the inode's own descriptor is good for finding names alone, not for a sync. */
+static int
+open_folder(struct volume_fs *fs, struct inode *inode)
+{
+    int fd, rc = inode_pin(fs, inode, REACH_NODE, NULL);
+
+    if (rc != 0)
+        return rc;
+    fd = openat(inode->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    rc = fd < 0 ? -errno : fd;
+    inode_unpin(fs, inode);
+    return rc;
+}
+
 /* Walk what was noted; `*folders` counts those that are folders, in which more may have moved. */
 static int
 walk_moved(struct volume_fs *fs, const struct tree *tree, const struct moved *moved,
@@ -52,17 +67,20 @@ walk_moved(struct volume_fs *fs, const struct tree *tree, const struct moved *mo
     for (; rc == 0 && moved != NULL; moved = moved->next) {
         struct stat st;
         char *path;
+        int folder = open_folder(fs, moved->folder);
 
-        if (inode_pin(fs, moved->folder, REACH_NODE, NULL) != 0)
+        if (folder == -ENOENT || folder == -ESTALE)
             continue; /* removed */
-        path = path_from_top(fs->root_fd, moved->folder->fd);
+        if (folder < 0)
+            return folder;
+        path = path_from_top(fs->root_fd, folder);
         if (path != NULL) {
-            *folders += fstatat(moved->folder->fd, moved->lower, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+            *folders += fstatat(folder, moved->lower, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
                         S_ISDIR(st.st_mode);
-            rc = tree_walk(tree, moved->folder->fd, moved->lower, path);
+            rc = tree_walk(tree, folder, moved->lower, path);
         }
         mem_free(path);
-        inode_unpin(fs, moved->folder);
+        close(folder);
     }
     return rc;
 }

@@ -120,6 +120,15 @@ walk_ended(struct walk *walk, int rc)
 }
 
 int
+walk_possible(const struct volume_format *format, struct coffer_error *err)
+{
+    return format->file_is_current != NULL && format->file_rewrap != NULL
+               ? COFFER_OK
+               : error_set(err, COFFER_E_UNSUPPORTED,
+                           "files of format %s cannot be moved to other keys", format->name);
+}
+
+int
 volume_walk(const char *lower, const struct volume_format *format, struct volume *volume,
             const struct volume_walk_options *options, struct volume_progress *progress,
             struct coffer_error *err)
@@ -132,9 +141,11 @@ volume_walk(const char *lower, const struct volume_format *format, struct volume
                         .lower = lower,
                         .board = &board,
                         .err = &local};
-    int rc = volume_recover(lower, format, volume, &local);
+    int rc = walk_possible(format, &local);
 
     memset(progress, 0, sizeof *progress);
+    if (rc == COFFER_OK)
+        rc = volume_recover(lower, format, volume, &local);
     if (rc == COFFER_OK)
         rc = board_init(&board);
     if (rc == COFFER_OK) {

@@ -76,7 +76,9 @@ volume_walker_start(struct volume_fs *fs, const struct volume_walk_options *opti
     if (fs->options->read_only)
         return error_set(err, COFFER_E_REFUSED, "%s is mounted read-only",
                          fs->options->mount_point);
-    rc = check_records(fs, err);
+    rc = walk_possible(fs->format, err);
+    if (rc == COFFER_OK)
+        rc = check_records(fs, err);
     if (rc != COFFER_OK)
         return rc;
     walker = mem_alloc(sizeof *walker);
