@@ -218,13 +218,13 @@ int relink_recover(int root, struct coffer_error *err);
 
 /* names.c */
 int names_move(struct walk *walk);
-int visit_to_rename(void *arg, const struct tree_entry *entry);
-bool name_waits(const struct walk *walk, const char *lower); /* not in the present form */
-bool target_waits(const struct walk *walk, const struct tree_entry *entry);
+bool name_waits(const struct walk *walk, const struct tree_entry *entry); /* it, or its target, is not in the present form */
+int visit_name(void *arg, const struct tree_entry *entry);
 
 /* online.c, of a volume in use */
 enum file_state online_state(struct walk *walk, const struct tree_entry *entry, struct volume_file_info *info,
                              struct coffer_error *why);
+int online_unlink(struct volume_fs *fs, int folder, const char *name); /* one of Coffer's own */
 int online_info(struct volume_fs *fs, const struct tree_entry *entry, struct volume_file_info *info, struct coffer_error *why);
 int online_prepare(struct walk *walk, const struct tree_entry *entry, struct inode **inode, struct buf *metadata,
                    struct coffer_error *why);
@@ -233,7 +233,7 @@ int online_sync(struct walk *walk, struct inode *inode);
 void online_release(struct walk *walk, struct inode *inode);
 int online_copy(struct walk *walk, const struct tree_entry *entry);
 int online_links(struct walk *walk, struct linked *file);
-int online_names(struct walk *walk); /* what was moved while names were */
+int online_catch_up(struct walk *walk, const struct tree *tree); /* walk what moved, until nothing did */
 int online_nameless(struct walk *walk);
 int online_rest(struct walk *walk);
 int online_scan(struct volume_fs *fs, struct tree *tree);

@@ -75,8 +75,8 @@ walk_moved(struct volume_fs *fs, const struct tree *tree, const struct moved *mo
             return folder;
         path = path_from_top(fs->root_fd, folder);
         if (path != NULL) {
-            *folders += fstatat(folder, moved->lower, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-                        S_ISDIR(st.st_mode);
+            *folders +=
+                fstatat(folder, moved->lower, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode);
             rc = tree_walk(tree, folder, moved->lower, path);
         }
         mem_free(path);
@@ -105,17 +105,15 @@ round_of(struct volume_fs *fs, struct watch *watch, const struct tree *tree, siz
 
 /* ---- of a walk ---- */
 
-/* `visit` for all that was moved or made, until that is nothing that was not current. */
-static int
-catch_up_with(struct walk *walk, int (*visit)(void *arg, const struct tree_entry *entry))
+int
+online_catch_up(struct walk *walk, const struct tree *tree)
 {
-    struct tree tree = {.root = walk->root, .visit = visit, .trouble = visit_trouble, .arg = walk};
     size_t folders, seen;
     int rc;
 
     for (unsigned i = 0; i < ROUNDS_MAX; i++) {
         walk->moved = 0;
-        rc = walk_status(walk, round_of(walk->fs, walk->watch, &tree, &folders, &seen));
+        rc = walk_status(walk, round_of(walk->fs, walk->watch, tree, &folders, &seen));
         if (rc == COFFER_OK)
             rc = walk_flush(walk);
         if (rc != COFFER_OK || (folders == 0 && walk->moved == 0))
@@ -130,7 +128,10 @@ catch_up_with(struct walk *walk, int (*visit)(void *arg, const struct tree_entry
 static int
 catch_up(struct walk *walk)
 {
-    return catch_up_with(walk, visit_move);
+    struct tree tree = {
+        .root = walk->root, .visit = visit_move, .trouble = visit_trouble, .arg = walk};
+
+    return online_catch_up(walk, &tree);
 }
 
 /* Files whose names were not all where they were noted: look for them anew. */
@@ -170,12 +171,6 @@ online_rest(struct walk *walk)
             rc = online_nameless(walk);
     } while (rc == COFFER_OK && left > 0 && !walk->last_round);
     return rc;
-}
-
-int
-online_names(struct walk *walk)
-{
-    return catch_up_with(walk, visit_to_rename);
 }
 
 /* ---- of a scan ---- */

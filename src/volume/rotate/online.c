@@ -61,6 +61,18 @@ online_release(struct walk *walk, struct inode *inode)
     inode_release(walk->fs, inode, 1);
 }
 
+/* A name that is being changed this very moment is there again afterwards. */
+int
+online_unlink(struct volume_fs *fs, int folder, const char *name)
+{
+    int rc;
+
+    pthread_rwlock_wrlock(&fs->names);
+    rc = unlinkat(folder, name, 0) != 0 ? -errno : 0;
+    pthread_rwlock_unlock(&fs->names);
+    return rc;
+}
+
 int
 online_info(struct volume_fs *fs, const struct tree_entry *entry, struct volume_file_info *info,
             struct coffer_error *why)

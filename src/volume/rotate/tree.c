@@ -27,7 +27,7 @@ trouble(struct state *s, int error)
     return s->tree->trouble(s->tree->arg, buf_cstr(&s->path), error);
 }
 
-static int visit_name(struct state *s, int folder, const char *name);
+static int visit_one(struct state *s, int folder, const char *name);
 
 /* Takes `fd` over. */
 static int
@@ -48,7 +48,7 @@ visit_below(struct state *s, int fd)
         if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
             continue;
         if (s->tree->own || strncmp(name, OWN_PREFIX, strlen(OWN_PREFIX)) != 0)
-            rc = visit_name(s, dirfd(dir), name);
+            rc = visit_one(s, dirfd(dir), name);
     }
     if (rc == 0 && errno != 0)
         rc = trouble(s, -errno);
@@ -65,7 +65,7 @@ visit_folder(struct state *s, int folder, const char *name)
 }
 
 static int
-visit_name(struct state *s, int folder, const char *name)
+visit_one(struct state *s, int folder, const char *name)
 {
     size_t len = s->path.len;
     struct tree_entry entry = {.folder = folder, .name = name};
@@ -103,7 +103,7 @@ tree_walk(const struct tree *tree, int folder, const char *name, const char *pat
     s.dev = st.st_dev;
     buf_init(&s.path, PATH_ROOM);
     buf_str(&s.path, path);
-    rc = name[0] != 0 ? visit_name(&s, folder, name) : visit_folder(&s, folder, ".");
+    rc = name[0] != 0 ? visit_one(&s, folder, name) : visit_folder(&s, folder, ".");
     buf_wipe(&s.path);
     return rc;
 }

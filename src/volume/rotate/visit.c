@@ -65,12 +65,17 @@ file_state(const struct walk *walk, int folder, const char *name, struct volume_
 static int
 remove_orphan(struct walk *walk, const struct tree_entry *entry)
 {
-    if (copy_is_orphan(walk, entry->name) && unlinkat(entry->folder, entry->name, 0) != 0 &&
-        errno != ENOENT) {
-        struct coffer_error why = {0};
+    struct coffer_error why = {0};
+    int rc;
 
-        (void)volume_fail(&why, -errno, "an old copy cannot be removed: %s", strerror(errno));
-        walk_miss(walk, entry->path, &why, 0);
+    if (!copy_is_orphan(walk, entry->name))
+        return COFFER_OK;
+    rc = walk->fs != NULL ? online_unlink(walk->fs, entry->folder, entry->name)
+         : unlinkat(entry->folder, entry->name, 0) != 0 ? -errno
+                                                        : 0;
+    if (rc != 0 && rc != -ENOENT) {
+        (void)volume_fail(&why, rc, "an old copy cannot be removed: %s", strerror(-rc));
+        walk_miss(walk, entry->path, &why, rc);
     }
     return COFFER_OK;
 }
@@ -86,9 +91,7 @@ visit_count(void *arg, const struct tree_entry *entry)
     if (strncmp(entry->name, OWN_PREFIX, strlen(OWN_PREFIX)) == 0)
         return remove_orphan(walk, entry);
     if (walk->options.names)
-        walk_count(walk, &progress->names,
-                   (uint64_t)name_waits(walk, entry->name) +
-                       (S_ISLNK(entry->st->st_mode) && target_waits(walk, entry)));
+        walk_count(walk, &progress->names, name_waits(walk, entry));
     if (!S_ISREG(entry->st->st_mode))
         return COFFER_OK;
     if (file_state(walk, entry->folder, entry->name, &info, NULL) == FILE_OTHER) {

@@ -95,8 +95,8 @@ class Volume:
         assert scan["damaged"] == scan["plain"] == scan["other_keys"] == 0, scan
         assert not scan["found"], scan
 
-    def change(self):
-        reply = self.call(command="change")
+    def change(self, names=False):
+        reply = self.call(command="change", names=names)
         self.old, self.new = reply["old"], reply["new"]
 
     def hidden(self):
@@ -355,7 +355,7 @@ class Load:
 
 def under_load(volume, work, **options):
     load = Load(volume)
-    volume.change()
+    volume.change(options.get("names", False))
     with load:
         until = time.monotonic() + SECONDS
         volume.walk(work, **options)
@@ -371,6 +371,9 @@ def under_load(volume, work, **options):
     compare(volume)
     volume.unmount()
     assert not volume.hidden(), volume.hidden()
+    if options.get("names"):
+        volume.options = (*volume.options, "--encrypt-names")
+        assert all(name.startswith("ECRYPTFS_FNEK") for _, folders, files in os.walk(volume.lower) for name in folders + files)
     volume.mount(NEW, NEW)
     compare(volume)
     volume.expect_only_new()
@@ -398,6 +401,18 @@ def metadata_in_attributes_move_under_load():
 def attributes_and_files_are_written_anew_under_load():
     volume = yield ["--xattr-metadata", "--bits", "128", "--descriptors", "40"]
     under_load(volume, "reencrypt")
+
+
+@test
+def names_are_encrypted_under_load():
+    volume = yield
+    under_load(volume, "rewrap", names=True)
+
+
+@test
+def names_take_a_new_key_under_load_with_files_written_anew():
+    volume = yield ["--encrypt-names"]
+    under_load(volume, "reencrypt", names=True)
 
 
 @test
