@@ -20,7 +20,7 @@ import time
 
 MOUNT = os.path.abspath(sys.argv[1])
 SEED = int(os.environ.get("COFFER_SEED", random.randrange(1 << 32)))
-OPS = int(os.environ.get("COFFER_NAMES_OPS", "1500"))
+OPS = int(os.environ.get("COFFER_NAMES_OPS", "1000"))
 ROOT = os.geteuid() == 0
 SEALED = "ECRYPTFS_FNEK_ENCRYPTED."
 LIBC = ctypes.CDLL(None, use_errno=True)
