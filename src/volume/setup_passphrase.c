@@ -13,13 +13,15 @@
 
 #define LOOK_ENTRIES                                                                               \
     20000 /* at most; a folder whose first names are all plain is taken for a plain one */
-#define LOOK_FILES 16
+#define LOOK_FILES 16 /* with a header, that is enough */
+#define LOOK_OPENED 256
 
 /* What was found by looking. */
 struct look {
     const struct volume_setup *setup;
     struct volume *volume;
-    unsigned files, ours;              /* files with a header; those under the key */
+    unsigned opened, files, ours;      /* files looked at; with a header; under the key */
+    char plain[256];                   /* the first that is none of eCryptfs's */
     char foreign[VOLUME_KEY_NAME + 1]; /* the key of the first that is not ours */
     struct volume_file_info first;     /* file */
     char name_key[VOLUME_KEY_NAME + 1];
@@ -40,8 +42,11 @@ look_at_file(struct look *look, const char *path)
         close(fd);
         return;
     }
-    if (look->setup->format->file_info(look->volume, lower, &info, NULL) == 0 && !info.empty &&
-        info.key_count > 0) {
+    look->opened++;
+    if (look->setup->format->file_info(look->volume, lower, &info, NULL) != 0) {
+        if (look->plain[0] == '\0')
+            (void)snprintf(look->plain, sizeof look->plain, "%s", path);
+    } else if (!info.empty && info.key_count > 0) {
         for (unsigned i = 0; i < info.key_count && i < 4; i++)
             ours = ours || strcmp(info.keys[i], look->setup->keys.keys[0].name) == 0;
         if (look->files++ == 0)
@@ -70,7 +75,8 @@ look_around(struct look *look, struct coffer_error *err)
         if (look->name[0] == '\0' && strlen(entry->fts_name) <= VOLUME_NAME_MAX &&
             ecryptfs_name_signature(bytes_str(entry->fts_name), look->name_key))
             memcpy(look->name, entry->fts_name, strlen(entry->fts_name) + 1);
-        if (entry->fts_info == FTS_F && look->files < LOOK_FILES)
+        if (entry->fts_info == FTS_F && look->files < LOOK_FILES && look->opened < LOOK_OPENED &&
+            strncmp(entry->fts_name, ".coffer", 7) != 0)
             look_at_file(look, entry->fts_path);
         if (look->files >= LOOK_FILES && look->name[0] != '\0')
             break;
@@ -175,6 +181,12 @@ volume_setup_passphrase(const char *lower, const struct volume_format *format,
             err, COFFER_E_KEY,
             "the files in %s are under key %s, which this passphrase does not give (it gives %s)",
             out->lower, look.foreign, out->keys.keys[0].name);
+    if (rc == COFFER_OK && look.files == 0 && look.plain[0] != '\0' && !options->plain_passthrough)
+        rc = error_set(err, COFFER_E_FORMAT,
+                       "%s is no file of eCryptfs, and no other was found in %s: is it the lower "
+                       "folder?  A copy without "
+                       "extended attributes may have lost what --xattr-metadata had put there",
+                       look.plain, out->lower);
     if (rc == COFFER_OK)
         rc = take_forms(out, &look, err);
     if (rc == COFFER_OK && out->options.encrypt_names)
