@@ -70,7 +70,7 @@ say_how(const struct cli *cli, const struct volume_setup *setup, const char *pat
                    setup->options.encrypt_names ? "ecryptfs_fnek_sig=" : "",
                    setup->options.encrypt_names ? sig : "", setup->options.encrypt_names ? "," : "",
                    setup->options.key_bits / 8,
-                   setup->options.xattr_metadata ? ",ecryptfs_xattr" : "");
+                   setup->options.xattr_metadata ? ",ecryptfs_xattr_metadata" : "");
     if (cli->json) {
         out_json(json_pack("{s:o,s:b,s:s,s:s,s:o}", "file", out_path(path), "wrapped", (int)wrapped,
                            "signature", sig, "options", options, "lower", out_path(setup->lower)));
