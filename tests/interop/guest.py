@@ -69,6 +69,11 @@ def add_passphrase(passphrase):
     return [line.split("[")[1].split("]")[0] for line in out.splitlines() if "sig [" in line]
 
 
+def add_passphrase_file(file):
+    """As `coffer volume export` says to do it."""
+    return run("sh", "-c", 'ecryptfs-add-passphrase - <"$0"', os.path.join(SHARE, file))
+
+
 def insert_wrapped(file, wrapping):
     out = run("ecryptfs-insert-wrapped-passphrase-into-keyring", os.path.join(SHARE, file), "-", stdin=wrapping)
     return [line.split("[")[1].split("]")[0] for line in out.splitlines() if "sig [" in line]
@@ -118,8 +123,8 @@ def step(name, *arguments):
     return tree.step(MOUNT, name, *arguments)
 
 
-REQUESTS = {function.__name__: function for function in (add_passphrase, insert_wrapped, forget_passphrases, load, save, mount_ecryptfs,
-                                                         unmount, flush_soon, sync, step)}
+REQUESTS = {function.__name__: function for function in (add_passphrase, add_passphrase_file, insert_wrapped, forget_passphrases, load, save,
+                                                         mount_ecryptfs, unmount, flush_soon, sync, step)}
 
 
 def answer(line):

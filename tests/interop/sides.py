@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The two sides of a test between Coffer and a real kernel's eCryptfs, what goes to and fro between them, and the test runner.
 
-A lower folder goes from one to the other as an archive.  Arguments of every test program here: VOLUME_MOUNT ECRYPTFS_TOOL BITS [TEST …]
+A lower folder goes from one to the other as an archive.  Arguments of every test program here:
+COFFER VOLUME_MOUNT ECRYPTFS_TOOL 128|192|256 [TEST …]
 It ends with 77 (skipped) only where the guest kernel is not installed, or nothing can be mounted."""
 import json
 import os
@@ -16,8 +17,8 @@ import traceback
 import kernel
 import tree
 
-MOUNT, TOOL = map(os.path.abspath, sys.argv[1:3])
-BITS = int(sys.argv[3])
+COFFER, MOUNT, TOOL = map(os.path.abspath, sys.argv[1:4])
+BITS = int(sys.argv[4])
 ROOT = os.geteuid() == 0
 HEADER = 8192
 TESTS = []
@@ -140,11 +141,11 @@ class Bench:
         self.count = 0
         self.open = []
 
-    def coffer(self, form):
+    def coffer(self, form, kind=Coffer):
         self.count += 1
         base = os.path.join(self.base, f"coffer{self.count}")
         os.mkdir(base)
-        self.open.append(Coffer(base, form))
+        self.open.append(kind(base, form))
         return self.open[-1]
 
     def folder(self):
@@ -215,7 +216,7 @@ def may_mount(base):
 
 
 def main():
-    wanted = sys.argv[4:]
+    wanted = sys.argv[5:]
     if packages := kernel.missing():
         print("not installed:", *packages)
         return 77

@@ -281,11 +281,13 @@ def error_of_open(root, name):
     return "no error"
 
 
-def manifest(root):
-    """What is in a tree, by path; times apart, since two trees cannot have the same."""
+def manifest(root, but=""):
+    """What is in a tree, by path, without the top entry `but`; times apart, since two trees cannot have the same."""
     what, times, first = {}, {}, {}
     for path in paths(root):
         full, key = root + b"/" + path, path.decode("utf-8", "surrogateescape")
+        if key == but:
+            continue
         st = os.lstat(full)
         entry = {"mode": oct(st.st_mode)}
         if stat.S_ISREG(st.st_mode):

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Coffer and a real kernel's eCryptfs take turns in one lower folder: with_kernel.py VOLUME_MOUNT ECRYPTFS_TOOL 128|192|256 [TEST …]
+"""Coffer and a real kernel's eCryptfs take turns in one lower folder; for arguments see sides.py
 
 A plain folder has the same done to it and says what must be in the mount."""
 import hashlib

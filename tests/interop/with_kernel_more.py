@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""What Coffer and a real kernel's eCryptfs leave to each other after a crash, files of other ciphers, and wrapped passphrases:
-with_kernel_more.py VOLUME_MOUNT ECRYPTFS_TOOL 128|192|256 [TEST …]"""
+"""What Coffer and a real kernel's eCryptfs leave to each other after a crash, files of other ciphers, and wrapped passphrases;
+for arguments see sides.py"""
 import os
 import random
 import sys
