@@ -47,7 +47,7 @@ def mixed_sizes(mib, chance):
 
 
 def rotate(volume, work, path):
-    volume.coffer("volume", "rotate", work, "--yes", *volume.keys(), path)
+    volume.coffer("volume", "rotate", work, *volume.keys(), path)
 
 
 def copy_synced(lower, copy):
@@ -98,7 +98,7 @@ def online(cluster, figures, o):
         cluster.sql("CHECKPOINT")
         figures.add("TPC-B during re-encryption", FLOOR, cluster.tps(o.seconds)[0])
         begun = time.monotonic()
-        words = [os.path.join(o.build, "coffer"), "volume", "rotate", "--reencrypt", "--yes", *volume.keys(), volume.top]
+        words = [os.path.join(o.build, "coffer"), "volume", "rotate", "--reencrypt", *volume.keys(), volume.top]
         with subprocess.Popen(words, stdout=subprocess.DEVNULL) as rotation:
             tps, _ = cluster.tps(o.seconds)
             during = rotation.poll() is None
