@@ -110,26 +110,15 @@ class Coffer(Mounted):
         return run(os.path.join(self.options.build, "coffer"), *words)
 
     def make(self):
-        if self.helper() is None:
-            self.coffer("keyring", "init", *self.keys())
-            self.coffer("volume", "create", *self.keys(), self.lower)
+        self.coffer("keyring", "init", *self.keys())
+        self.coffer("volume", "create", *self.keys(), self.lower)
 
     def mount(self):
-        if self.helper() is not None:
-            run(self.helper(), "--format", "ecryptfs", "--log", os.path.join(self.base, "log"), self.lower, self.top)
-        else:
-            self.coffer("volume", "mount", *self.keys(), self.lower, self.top)
+        self.coffer("volume", "mount", *self.keys(), self.lower, self.top)
 
     def close(self):
-        if os.path.ismount(self.top) and self.helper() is not None:
-            run(self.helper(), "--unmount", self.top)
-        elif os.path.ismount(self.top):
+        if os.path.ismount(self.top):
             self.coffer("volume", "unmount", self.top)
-
-    def helper(self):
-        """The tests' program, where the command has no volumes yet."""
-        path = os.path.join(self.options.build, "tests/support/volume_mount")
-        return path if os.path.exists(path) and not self.options.with_command else None
 
     def ask(self, **request):
         """One request on the control channel (src/volume/fuse/control.h)."""
@@ -181,7 +170,6 @@ def parser(doc, rounds):
 def parse(options):
     o = options.parse_args()
     o.build = os.path.abspath(o.build)
-    o.with_command = "volume" in subprocess.run([f"{o.build}/coffer", "--help"], stdout=subprocess.PIPE, text=True).stdout
     o.rounds = 1 if o.quick else o.rounds
     return o
 
