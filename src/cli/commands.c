@@ -7,8 +7,8 @@ const struct command *const commands[] = {
     &command_key_destroy, &command_client_add, &command_client_list, &command_client_waive, &command_protect,
     &command_unprotect, &command_rotate, &command_status, &command_prove, &command_backup_register,
     &command_backup_list, &command_backup_expire, &command_backup_policy, &command_volume_create,
-    &command_volume_mount, &command_volume_unmount, &command_volume_status, &command_volume_check, &command_volume_import,
-    &command_volume_export, &command_audit, &command_cat,
+    &command_volume_mount, &command_volume_unmount, &command_volume_status, &command_volume_check,
+    &command_volume_rotate, &command_volume_prove, &command_volume_import, &command_volume_export, &command_audit, &command_cat,
     &command_seal, &command_open, &command_selftest, &command_completion, &command_help, NULL};
 
 const struct arg_option options_common[] = {

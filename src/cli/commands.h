@@ -11,6 +11,7 @@ extern const struct command command_key_list, command_key_add, command_key_compr
     command_key_destroy;
 extern const struct command command_client_add, command_client_list, command_client_waive;
 extern const struct command command_protect, command_unprotect, command_rotate, command_status, command_prove;
+extern const struct command command_volume_rotate, command_volume_prove;
 extern const struct command command_backup_register, command_backup_list, command_backup_expire,
     command_backup_policy;
 extern const struct command command_volume_create, command_volume_mount, command_volume_unmount, command_volume_status,

@@ -138,7 +138,7 @@ plan(struct life *life, struct coffer_error *err)
     if (totals.failed > 0)
         return error_set(err, COFFER_E_REFUSED,
                          "%" PRIu64 " file%s cannot be read, %.200s%s%.100s: the former key could "
-                                    "not be proven gone.  Repair or "
+                         "not be proven gone.  Repair or "
                          "delete what coffer volume check names",
                          totals.failed, totals.failed == 1 ? "" : "s", find.path,
                          find.path[0] != '\0' ? ": " : "", find.what);

@@ -201,7 +201,7 @@ life_drain(struct life *life, struct coffer_error *err)
         if (failing > 1)
             return error_set(err, COFFER_E_REFUSED,
                              "%" PRIu64 " file%s could not be moved: %.300s.  Repair or delete "
-                                        "what coffer volume check names, and "
+                             "what coffer volume check names, and "
                              "give the same command again",
                              progress.failed, progress.failed == 1 ? "" : "s", progress.failure);
         if (ours && failing == 0 && progress.files_done + progress.names_done == 0)

@@ -140,10 +140,10 @@ must_be_zero(struct life *life, uint32_t id, const char *name, const struct volu
     if (life_unreadable(life, count) > 0)
         return error_set(err, COFFER_E_REFUSED,
                          "%" PRIu64 " file%s of %s cannot be read and could be under key "
-                                    "%08x%s%.200s%s%.100s; repair or delete "
+                         "%08x%s%.200s%s%.100s; repair or delete "
                          "what coffer volume check names",
-                         life_unreadable(life, count), life_unreadable(life, count) == 1 ? "" : "s", life->setup.lower,
-                         (unsigned)id, colon, find->path, colon, find->what);
+                         life_unreadable(life, count), life_unreadable(life, count) == 1 ? "" : "s",
+                         life->setup.lower, (unsigned)id, colon, find->path, colon, find->what);
     if (count->other_keys > 0)
         return error_set(err, COFFER_E_REFUSED,
                          "the files of %s are under more keys than can be told apart (%" PRIu64
