@@ -52,6 +52,7 @@ static const struct known {
     {"passphrase_passwd", REFUSED,
      "every user of this machine can read it there: use passphrase_passwd_file=FILE"},
     {"passphrase_passwd_fd", REFUSED, "use passphrase_passwd_file=FILE, which may be a pipe"},
+    {"remount", REFUSED, "unmount, and mount again"},
     {"ecryptfs_encrypted_view", REFUSED, "the lower folder itself is that view"},
     {"ecryptfs_hmac", REFUSED, "no kernel has it, and Coffer neither"},
     /* mount(8)'s and systemd's */
