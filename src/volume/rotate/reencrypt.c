@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Files written anew while nobody uses the volume: into hidden copies, a batch at a time.
  *
- *   copy each file of the batch ─▶ one sync ─▶ rename each over its file ─▶ sync the folders
+ *   copy each file of the batch ─▶ one sync ─▶ rename each over its file
  *
- * A crash before a rename leaves the old file and an orphan, one after it the new file.
+ * A crash before a rename leaves the old file and an orphan, one after it the new file.  Renames become durable with the sync of the
+ * next batch, the last ones with walk_run()'s.
  */
 #include "volume/rotate/internal.h"
 
@@ -17,7 +18,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-enum { BATCH = 512, FOLDERS = 64, FEW = 4, BYTES_MAX = 256 << 20, PIECE = 1 << 20 };
+enum { BATCH = 4096, FOLDERS = 400, FEW = 4, BYTES_MAX = 256 << 20, PIECE = 1 << 20 };
 
 struct copied {
     int folder; /* index of `folders` */
@@ -244,12 +245,6 @@ reencrypt_flush(struct walk *walk)
         if (rc == COFFER_OK)
             rc = walk_step(walk, 0);
     }
-    for (size_t i = 0; failed == 0 && i < copies->folder_count; i++)
-        if (fsync(copies->folders[i]) != 0)
-            failed = -errno;
-    if (failed != 0 && rc == COFFER_OK)
-        rc = error_set(walk->err, COFFER_E_IO, "%s: a folder cannot be synced: %s", walk->lower,
-                       strerror(-failed));
     copies_drop(walk, done);
     copies_clear(walk);
     return rc;

@@ -94,7 +94,7 @@ walk_run(struct walk *walk)
         rc = move_all(walk);
     if (rc == COFFER_OK && walk->options.names)
         rc = names_move(walk);
-    if (rc == COFFER_OK && fsync(walk->root) != 0)
+    if (rc == COFFER_OK && (walk->fs != NULL ? fsync(walk->root) : syncfs(walk->root)) != 0)
         rc = error_set(walk->err, COFFER_E_IO, "%s: cannot sync: %s", walk->lower, strerror(errno));
     reencrypt_free(walk);
     rewrap_free(walk);
