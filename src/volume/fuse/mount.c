@@ -316,6 +316,8 @@ run(struct volume_fs *fs, struct coffer_error *err)
     sigdelset(&set, SIGXFSZ);
 
     rc = lower_lock(fs, err);
+    if (rc == COFFER_OK && fs->options->recover != NULL && !fs->options->read_only)
+        rc = fs->options->recover(fs->options->recover_arg, fs->options->lower, err);
     if (rc == COFFER_OK)
         rc = fs_open(fs, err);
     if (rc == COFFER_OK && !fs->options->read_only)

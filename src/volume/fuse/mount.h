@@ -32,6 +32,10 @@ struct volume_mount_options {
     /* Requests on the control channel that the core does not know, and additions to "status" (NULL: none). */
     volume_control_fn control;
     void *control_arg;
+    /* Called with the lower folder locked, before anything in it is looked at, and not on a read-only mount: what a killed rotation left is put
+     * right here (volume_recover()).  An error ends the mount.  NULL: none. */
+    int (*recover)(void *arg, const char *lower, struct coffer_error *err);
+    void *recover_arg;
     /* Called once it serves, and once it will end soon (the last moment to stop what uses `fs`).  NULL: none. */
     void (*started)(void *arg, struct volume_fs *fs);
     void (*stopping)(void *arg, struct volume_fs *fs);
