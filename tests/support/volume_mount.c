@@ -23,6 +23,7 @@
  *
  * The control channel takes {"command":"copy","name":LOWER NAME,"step":BYTES,"finish":BOOL,"replace":BOOL} here: it moves a file of the
  * lower folder to the key of --next through a mirror, `step` bytes at a time; without "finish" it stops after one step.
+ * {"command":"rotate",…} starts a rotation to any key (volume_rotation.h), and
  * {"command":"names","keys":[K…],"encrypt":BOOL,"mixed":BOOL,"bits":N,"former":[CIPHER…]} changes the form of names, and
  * {"command":"forward"} brings every name to it; answers {"moved","current","failed":{ERRNO:COUNT}}.
  * For eCryptfs, too: {"command":"change","names":BOOL}: from now on --next writes; "keys": only says their names; "walk" {"work":"rewrap"|"reencrypt",
@@ -31,6 +32,7 @@
 #include "base/mem.h"
 #include "support/plain_format.h"
 #include "support/volume_forward.h"
+#include "support/volume_rotation.h"
 #include "support/volume_walk_control.h"
 #include "volume/ecryptfs/ecryptfs.h"
 #include "volume/fuse/mirror.h"
@@ -175,6 +177,10 @@ control(void *arg, struct volume_fs *fs, const char *command, const json_t *requ
         struct coffer_error *err)
 {
     if (strcmp(command, "status") == 0)
+        rotation_status(reply);
+    if (strcmp(command, "rotate") == 0)
+        return rotation_begin(fs, &format_options, request, err);
+    if (strcmp(command, "status") == 0)
         return json_object_set_new(reply, "test", json_true()) == 0 ? COFFER_OK : error_nomem(err);
     if (strcmp(command, "copy") == 0)
         return copy(fs, request, reply, err);
@@ -198,6 +204,7 @@ static void
 stopping(void *arg, struct volume_fs *fs)
 {
     walk_control_stop();
+    rotation_end();
     if (copying == NULL)
         return;
     mirror_cancel(fs, copying);
@@ -485,12 +492,10 @@ main(int argc, char **argv)
     if (ecryptfs) {
         walked_lower = options.lower;
         walk_control_keys(&format_options, key, next_key);
-        rc = volume_recover(options.lower, format, volume, &err);
-        if (rc != COFFER_OK)
-            volume_background_report(background, rc, &err);
+        options.recover = rotation_recover;
+        options.recover_arg = volume;
     }
-    if (rc == COFFER_OK)
-        rc = volume_mount_run(&options, format, volume, &err);
+    rc = volume_mount_run(&options, format, volume, &err);
     format->close(volume);
     format->close(next);
     keys_free(file_keys, 2);

@@ -3,9 +3,10 @@
 """Databases on a mounted volume, and kill -9 of them and of the filesystem: volume_db.py VOLUME_MOUNT [ROUNDS [SEED]]
 
 In every round PostgreSQL works, and then either it or the filesystem below it is killed.  Afterwards the database recovers, has every
-transaction that it had confirmed, its books balance, and pg_amcheck finds nothing.  SQLite the same, with a rollback journal and with a
+transaction that it had confirmed, its books balance, and pg_amcheck finds nothing.  In half of the rounds a rotation runs meanwhile.  SQLite the same, with a rollback journal and with a
 log, and with memory maps."""
 import glob
+import json
 import os
 import random
 import shutil
@@ -42,7 +43,8 @@ def run(*command, check=True, timeout=180):
 
 def mount():
     options = [] if ROOT else ["--only-me"]
-    done = subprocess.run([MOUNT, "--format", "ecryptfs", "--log", LOG, *options, LOWER, MNT], capture_output=True, text=True)
+    done = subprocess.run([MOUNT, "--format", "ecryptfs", "--log", LOG, "--key", KEYS[0], "--old", KEYS[1], *options, LOWER, MNT],
+                          capture_output=True, text=True)
     if "cannot mount" in done.stderr or not os.path.exists("/dev/fuse"):
         print("this process may not mount:", done.stderr)
         shutil.rmtree(BASE)
@@ -58,6 +60,37 @@ def mounts():
 def unmount():
     done = subprocess.run([MOUNT, "--unmount", MNT], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+KEYS = ["key 1", "key 0"]  # what writes, and what opens too until everything is moved
+WORKS = {"begun": 0, "ended": 0}
+
+
+def rotate(dice):
+    """Go on with the rotation that a kill has ended, or begin another one."""
+    status = json.loads(subprocess.run([MOUNT, "--call", MNT, '{"command":"status"}'], capture_output=True, text=True, check=True).stdout)
+    if status.get("walk", {}).get("ended"):
+        assert status["walk"]["status"] == 0 and status["walk"]["failed"] == 0, status["walk"]
+        WORKS["ended"] += 1
+        KEYS[:] = [f"key {int(KEYS[0].split()[1]) + 1}", KEYS[0]]
+    elif "walk" in status:
+        return
+    WORKS["begun"] += 1
+    ask = json.dumps({"command": "rotate", "work": dice.choice(["rewrap", "reencrypt"]), "key": KEYS[0], "old": KEYS[1]})
+    done = subprocess.run([MOUNT, "--call", MNT, ask], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def finish_rotation(dice):
+    """To its end, in use, however often it was killed; then no file needs the old key."""
+    rotate(dice)
+    ended = WORKS["ended"]
+    while WORKS["ended"] == ended:
+        time.sleep(0.05)
+        rotate(dice)
+    while not json.loads(subprocess.run([MOUNT, "--call", MNT, '{"command":"status"}'], capture_output=True, text=True, check=True).stdout)["walk"]["ended"]:
+        time.sleep(0.05)
+    KEYS[1] = "no key of theirs"
 
 
 def server_of_volume():
@@ -154,6 +187,8 @@ def postgres(dice):
         log = os.path.join(BASE, "run", f"bench{number}")
         bench = subprocess.Popen(words(f"{BIN}/pgbench", "-h", os.path.join(BASE, "run"), "-U", "super", "-n", "-c", "4", "-T", "60",
                                        "-l", "--log-prefix", log, "bank"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        if number % 2 == 1:
+            rotate(dice)
         time.sleep(0.5 + dice.random() * 2)
         victim = ("postgres", "the filesystem", "both")[number % 3]
         if victim != "postgres":
@@ -170,10 +205,11 @@ def postgres(dice):
         now = balanced()
         assert now >= confirmed, f"{confirmed} transactions were confirmed, {now} are there"
         run(f"{BIN}/pg_amcheck", "-h", os.path.join(BASE, "run"), "-U", "super", "--heapallindexed", "bank", timeout=600)
-        print(f"ok   PostgreSQL, killed {victim}: {now} transactions", flush=True)
+        print(f"ok   PostgreSQL, killed {victim}: {now} transactions, {WORKS['begun']} walks begun, {WORKS['ended']} ended", flush=True)
         confirmed = now
     # A database is made by copying files, and goes by removing them.
     sql("CREATE DATABASE copy TEMPLATE bank STRATEGY file_copy") if int(BIN.split("/")[4]) >= 15 else None
+    finish_rotation(dice)
     stop()
     unmount()
     grep = subprocess.run(["grep", "-r", "-l", "-a", SECRET, LOWER], capture_output=True, text=True)
@@ -181,8 +217,10 @@ def postgres(dice):
     mount()
     start()
     assert sql("SELECT count(*) FROM notes WHERE words LIKE 'an-unmistakable%'") == "500"
+    assert balanced() >= confirmed
+    run(f"{BIN}/pg_amcheck", "-h", os.path.join(BASE, "run"), "-U", "super", "--heapallindexed", "bank", timeout=600)
+    print(f"ok   PostgreSQL, remounted with the new key alone after {WORKS['ended']} rotations; no plaintext below", flush=True)
     stop()
-    print("ok   PostgreSQL, remounted; no plaintext below", flush=True)
 
 
 # ---- SQLite ----
@@ -216,6 +254,8 @@ def sqlite(dice):
         while os.stat(output).st_size == 0:
             assert worker.poll() is None, "the writer ended"
             time.sleep(0.01)
+        if number % 2 == 1:
+            rotate(dice)
         time.sleep(dice.random())
         volume_too = number % 4 < 3
         if volume_too:
