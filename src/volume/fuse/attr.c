@@ -47,8 +47,11 @@ attr_pinned(struct volume_fs *fs, struct inode *inode, struct stat *st)
     }
     pthread_mutex_unlock(inode_stripe(fs, inode));
 
-    /* Blocks still in our kernel's cache are not below yet; "no blocks" would say "all zeros" to tar. */
+    /* Blocks still in our kernel's cache are not below yet; "no blocks" would say "all zeros" to tar.  An empty file has one, too: the
+     * kernel keeps the number while it lets the file grow. */
     least = (blkcnt_t)(((uint64_t)st->st_size + 511) / 512);
+    if (least == 0)
+        least = 1;
     if (st->st_blocks < least)
         st->st_blocks = least;
     if ((st->st_mode & (S_ISUID | S_ISGID)) != 0)

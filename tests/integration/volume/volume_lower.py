@@ -314,6 +314,21 @@ def a_full_ext4():
 
 
 @test
+def what_was_just_written_has_blocks():
+    """No blocks mean no data to tar --sparse, and where attributes take no room below, an empty file has none there."""
+    with lower_filesystem("-t", "tmpfs", "-o", "size=8m", "coffer-test") as point:
+        with volume(*ECRYPTFS, "--xattr-metadata", lower=os.path.join(point, "lower")) as v:
+            fd = os.open(v.path("f"), os.O_CREAT | os.O_RDWR)
+            os.write(fd, DATA)
+            assert os.fstat(fd).st_blocks > 0
+            if shutil.which("tar"):
+                subprocess.run(["tar", "-cSf", os.path.join(v.base, "tar"), "-C", v.mnt, "f"], check=True)
+                subprocess.run(["tar", "-xSf", os.path.join(v.base, "tar"), "-C", v.base], check=True)
+                assert get(os.path.join(v.base, "f")) == DATA
+            os.close(fd)
+
+
+@test
 def no_inodes_left():
     with lower_filesystem("-t", "tmpfs", "-o", "size=64m,nr_inodes=60", "coffer-test") as point, volume(lower=os.path.join(point, "lower")) as v:
         made = 0
