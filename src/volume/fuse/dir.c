@@ -81,10 +81,13 @@ op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     struct inode *inode = inode_of(fs, ino);
     struct folder *folder = NULL;
     int fd = -1, rc = inode_pin(fs, inode, REACH_NODE, NULL);
+    char path[32];
 
     if (rc == 0) {
         inode_make_room(fs);
-        fd = openat(inode->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        /* Not through its ".", for which one must be allowed to search it: reading is enough. */
+        attr_path(inode, path);
+        fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (fd < 0)
             rc = -errno;
         inode_unpin(fs, inode);
