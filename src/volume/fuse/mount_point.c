@@ -202,15 +202,29 @@ mount_point_detach(const char *mount_point, bool lazy)
     return errno == EPERM && geteuid() != 0 ? run_fusermount(mount_point, lazy) : -errno;
 }
 
-/* The process that served it still writes to the lower filesystem what it has to, and lets the lock go when it is done. */
+static bool
+mounted_again(const char *lower)
+{
+    struct mount_info info;
+    bool yes = mount_info_find(lower, true, &info, NULL) == COFFER_OK;
+
+    mount_info_wipe(&info);
+    return yes;
+}
+
+/* The process that served it still writes to the lower filesystem what it has to, and lets the lock go when it is done; on a slow
+ * disk that takes as long as it takes. */
 static void
 wait_for_end(const char *lower)
 {
     struct timespec nap = {0, 5000000};
     int fd = open(lower, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-    for (int i = 0; fd >= 0 && i < 6000 && flock(fd, LOCK_EX | LOCK_NB) != 0; i++)
+    for (unsigned i = 1; fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) != 0; i++) {
+        if (i % 200 == 0 && mounted_again(lower))
+            break; /* by somebody else: it is his lock that is seen now */
         nanosleep(&nap, NULL);
+    }
     if (fd >= 0)
         close(fd);
 }
