@@ -127,11 +127,35 @@ fd_sync(struct lower *lower, bool data_only)
     return (data_only ? fdatasync(fd_of(lower)) : fsync(fd_of(lower))) == 0 ? 0 : -errno;
 }
 
+/* Attributes, unlike data, need the rights of the file's mode at every access, even of its owner and of who has it open: a file made
+ * without them, or a mode changed since, would cut an ordinary user off.  So its owner takes them for a moment, and nobody else
+ * gets any. */
+static bool
+widen(int fd, struct stat *st)
+{
+    return errno == EACCES && fstat(fd, st) == 0 && st->st_uid == geteuid() &&
+           (st->st_mode & 0600) != 0600 && fchmod(fd, (st->st_mode & 07777) | 0600) == 0;
+}
+
+static void
+narrow(int fd, const struct stat *st)
+{
+    int error = errno;
+
+    (void)!fchmod(fd, st->st_mode & 07777);
+    errno = error;
+}
+
 static ssize_t
 fd_xattr_get(struct lower *lower, const char *name, void *value, size_t max)
 {
     ssize_t n = fgetxattr(fd_of(lower), name, value, max);
+    struct stat st;
 
+    if (n < 0 && widen(fd_of(lower), &st)) {
+        n = fgetxattr(fd_of(lower), name, value, max);
+        narrow(fd_of(lower), &st);
+    }
     if (n >= 0)
         return n;
     return errno == EOPNOTSUPP ? -ENODATA : -errno; /* no attributes there, so none of this name */
@@ -140,7 +164,14 @@ fd_xattr_get(struct lower *lower, const char *name, void *value, size_t max)
 static int
 fd_xattr_set(struct lower *lower, const char *name, const void *value, size_t length)
 {
-    return fsetxattr(fd_of(lower), name, value, length, 0) == 0 ? 0 : -errno;
+    int rc = fsetxattr(fd_of(lower), name, value, length, 0);
+    struct stat st;
+
+    if (rc != 0 && widen(fd_of(lower), &st)) {
+        rc = fsetxattr(fd_of(lower), name, value, length, 0);
+        narrow(fd_of(lower), &st);
+    }
+    return rc == 0 ? 0 : -errno;
 }
 
 static void

@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <unistd.h>
 
 #define SHOWN_AGAIN ((uint64_t)1 << 63)
@@ -283,6 +284,25 @@ inode_forget_number(struct volume_fs *fs, struct inode *inode)
     pthread_mutex_unlock(&fs->table.mutex);
 }
 
+/* An ordinary user's own file, whose mode denies him to read it: it is opened all the same, as root's mount does, because what it holds
+ * tells its size, and the kernel asks for that only once. */
+static int
+open_own(int folder_fd, const char *lower, const struct stat *st)
+{
+    int fd = -1, path_fd = openat(folder_fd, lower, O_PATH | O_CLOEXEC | O_NOFOLLOW);
+    char path[32];
+
+    if (path_fd < 0)
+        return -1;
+    (void)snprintf(path, sizeof path, "/proc/self/fd/%d", path_fd);
+    if (chmod(path, (st->st_mode & 07777) | 0600) == 0) {
+        fd = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
+        (void)!chmod(path, st->st_mode & 07777);
+    }
+    close(path_fd);
+    return fd;
+}
+
 /* What may be opened for reading and writing is; the rest gets a descriptor that has no effect on it.  Nothing is written below a
  * read-only mount, not even what a format would repair on the way. */
 static int
@@ -303,6 +323,12 @@ open_named(struct volume_fs *fs, int folder_fd, const char *lower, const struct 
         }
         if (fd >= 0 || errno != EACCES)
             return fd;
+        if (st->st_uid == geteuid() && !fs->options->read_only) {
+            *access = ACCESS_WRITE;
+            fd = open_own(folder_fd, lower, st);
+            if (fd >= 0)
+                return fd;
+        }
     }
     *access = ACCESS_PATH;
     return openat(folder_fd, lower, flags | O_PATH);

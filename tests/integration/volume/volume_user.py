@@ -65,9 +65,9 @@ class Own(Volume):
         return got if isinstance(got, str) else None
 
 
-def own(function):
+def own(function, *options):
     def run():
-        v = Own()
+        v = Own(*options)
         try:
             function(v)
             if mounts_at(v.mnt):
@@ -79,7 +79,7 @@ def own(function):
         finally:
             v.drop()
 
-    run.__name__ = function.__name__
+    run.__name__ = function.__name__ + ("_with_metadata_in_attributes" if options else "")
     return test(run)
 
 
@@ -105,6 +105,33 @@ def an_ordinary_user_mounts_uses_and_unmounts(v):
     assert not mounts_at(v.mnt) and not os.path.exists(v.below(".coffer.mounted"))
     v.mount()
     assert v.act(lambda: get(v.path("d", "g"))) is None
+
+
+def modes_do_not_cut_off_who_has_it_open(v):
+    def use():
+        fd = os.open(v.path("f"), os.O_CREAT | os.O_WRONLY, 0o400)
+        os.write(fd, b"1" * 5000)
+        os.fsync(fd)
+        os.fchmod(fd, 0)
+        os.write(fd, b"2" * 5000)
+        os.fsync(fd)
+        assert os.fstat(fd).st_mode & 0o7777 == 0
+        os.close(fd)
+        put(v.path("g"), b"secret", mode=0o200)
+
+    assert v.act(use) is None
+    assert os.stat(v.below("f")).st_mode & 0o7777 == 0
+    v.unmount()
+    v.mount()
+    assert v.act(lambda: get(v.path("f"))) == "EACCES"
+    assert v.act(lambda: os.chmod(v.path("f"), 0o600)) is None
+    assert v.act(lambda: get(v.path("f")) == b"1" * 5000 + b"2" * 5000 or os.stat("/wrong data")) is None
+    assert v.act(lambda: put(v.path("g"), b"longer than it was")) is None
+    assert v.act(lambda: get(v.path("g"))) == "EACCES"
+
+
+own(modes_do_not_cut_off_who_has_it_open)
+own(modes_do_not_cut_off_who_has_it_open, *ECRYPTFS, "--xattr-metadata")
 
 
 @own
