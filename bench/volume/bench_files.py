@@ -96,11 +96,10 @@ def main():
         o.mib, o.files, o.log_mib = 8, 100, 1
     figures, log_requests, file_requests = contest.Figures(MEASURES, o.quick), {}, {}
     with contest.contestants(o, ["raw", "coffer", "gocryptfs"]) as here:
-        base = os.path.dirname(here[0].top)
-        tar = os.path.join(base, "files.tar")
+        tar = os.path.join(o.base, "files.tar")
         make_tar(tar, o.files)
         for number in range(o.rounds):
-            sync = contest.sync_time(base)
+            sync = contest.sync_time(o.base)
             for each in contest.turns(here, number):
                 sequential(each, figures, o)
                 log_writes(each, figures, log_requests, o)

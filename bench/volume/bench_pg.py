@@ -130,7 +130,6 @@ def main():
         o.scale, o.seconds, o.databases = 1, 1, 1
     figures, requests = contest.Figures(MEASURES, o.quick), {}
     with contest.contestants(o, ["raw", "coffer"] + ([] if o.quick else ["gocryptfs"])) as here:
-        o.base = os.path.dirname(here[0].top)
         clusters = {each: Cluster(each, o) for each in here}
         for number in range(o.rounds):
             sync = contest.sync_time(o.base)
