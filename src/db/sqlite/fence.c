@@ -14,9 +14,27 @@ trigger_name(struct buf *sql, const struct db_table *table, const char *event)
     sql_ident(sql, name);
 }
 
+/* "table.column" inside a string literal: RAISE takes nothing else. */
+static void
+cell_name(struct buf *sql, const struct db_table *table, const struct db_fence *fence)
+{
+    const char *const parts[] = {table->name, ".", fence->cell.plain};
+    size_t i;
+
+    for (i = 0; i < sizeof parts / sizeof *parts; i++) {
+        const char *p;
+
+        for (p = parts[i]; *p != '\0'; p++) {
+            if (*p == '\'')
+                buf_u8(sql, '\'');
+            buf_u8(sql, (uint8_t)*p);
+        }
+    }
+}
+
 /* " WHERE <new cell is refused>" for the key, then for plaintext; one SELECT RAISE each. */
 static void
-refuse_keys(struct buf *sql, const struct db_fence *fence, bool update)
+refuse_keys(struct buf *sql, const struct db_table *table, const struct db_fence *fence, bool update)
 {
     struct buf expr, old;
     size_t i;
@@ -29,8 +47,9 @@ refuse_keys(struct buf *sql, const struct db_fence *fence, bool update)
     sql_sealed(&expr, &fence->cell);
     buf_str(&old, "OLD.");
     sql_sealed(&old, &fence->cell);
-    buf_str(sql, "SELECT RAISE(ABORT, 'coffer: 40001 this value is sealed under a key that is "
-                 "being retired; reload the row, refresh "
+    buf_str(sql, "SELECT RAISE(ABORT, 'coffer: 40001 ");
+    cell_name(sql, table, fence);
+    buf_str(sql, ": this value is sealed under a key that is being retired; reload the row, refresh "
                  "the keyring and write again') WHERE ");
     sql_shape(sql, buf_cstr(&expr), &fence->cell);
     buf_str(sql, " AND ");
@@ -47,7 +66,7 @@ refuse_keys(struct buf *sql, const struct db_fence *fence, bool update)
 }
 
 static void
-refuse_plaintext(struct buf *sql, const struct db_fence *fence, bool update)
+refuse_plaintext(struct buf *sql, const struct db_table *table, const struct db_fence *fence, bool update)
 {
     struct buf name;
 
@@ -55,10 +74,9 @@ refuse_plaintext(struct buf *sql, const struct db_fence *fence, bool update)
         return;
     buf_init(&name, 512);
     sql_ident(&name, fence->cell.plain);
-    buf_format(sql,
-               "SELECT RAISE(ABORT, 'coffer: 23514 this column is sealed and takes no plaintext; "
-               "write it through libcoffer') "
-               "WHERE NEW.%s IS NOT NULL",
+    buf_str(sql, "SELECT RAISE(ABORT, 'coffer: 23514 ");
+    cell_name(sql, table, fence);
+    buf_format(sql, " is sealed and takes no plaintext; write it through libcoffer') WHERE NEW.%s IS NOT NULL",
                buf_cstr(&name));
     if (fence->cell.sealed == NULL) {
         struct buf expr;
@@ -91,8 +109,8 @@ make_trigger(struct db *db, const struct db_table *table, const struct db_fence 
     sql_ident(&sql, table->name);
     buf_str(&sql, " BEGIN ");
     for (i = 0; i < count; i++) {
-        refuse_keys(&sql, &fences[i], update);
-        refuse_plaintext(&sql, &fences[i], update);
+        refuse_keys(&sql, table, &fences[i], update);
+        refuse_plaintext(&sql, table, &fences[i], update);
     }
     buf_str(&sql, "END");
     return sqlite_exec_buf(db, &sql, err);
