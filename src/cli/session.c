@@ -12,13 +12,33 @@
 int
 cli_settings(struct cli *cli, struct host_settings *out, struct coffer_error *err)
 {
-    return host_settings_find(args_text(cli->args, "keyring"), args_text(cli->args, "kek"), cli->os, out, err);
+    return host_settings_find(args_text(cli->args, "keyring"), args_text(cli->args, "kek"), false, cli->os, out, err);
 }
 
 int
 cli_kek(struct cli *cli, const char *uri, struct kek **out, struct coffer_error *err)
 {
     return kek_open(uri, cli->os, prompt_secret, NULL, out, err);
+}
+
+/* The key file is missing: of a keyring that is there, or before anything was made. */
+static int
+nothing_there(struct cli *cli, const struct host_settings *settings, struct coffer_error *err)
+{
+    const char *colon = strchr(settings->kek, ':');
+    struct coffer_error ignored = {0};
+    uint64_t stamp = 0;
+
+    if (strncmp(settings->kek, "file:", 5) != 0)
+        return err->status; /* the message about passphrase: stands */
+    if (cli->os->stamp_file(cli->os, settings->keyring, &stamp, &ignored) == COFFER_OK && stamp == 0)
+        return error_set(err, COFFER_E_NOTFOUND,
+                         "there is neither keyring %s nor key file %s yet. Both are made by: coffer keyring init",
+                         settings->keyring, colon + 1);
+    return error_set(err, COFFER_E_NOTFOUND,
+                     "key file %s, which is to unlock keyring %s, is not there. Bring back your copy of it, or say "
+                     "where it is with --kek, kek = \"…\" in coffer.toml, or COFFER_KEK",
+                     colon + 1, settings->keyring);
 }
 
 int
@@ -32,6 +52,8 @@ cli_store(struct cli *cli, struct keyring_store **store, struct coffer_error *er
     rc = cli_settings(cli, &settings, err);
     if (rc == COFFER_OK)
         rc = cli_kek(cli, settings.kek, &kek, err);
+    if (rc == COFFER_E_NOTFOUND)
+        rc = nothing_there(cli, &settings, err);
     if (rc == COFFER_OK)
         rc = file_store_open(settings.keyring, kek, cli->os, store, err); /* takes kek */
     return rc;

@@ -139,7 +139,7 @@ coffer_host_open(const struct coffer_host_options *options, struct coffer_host *
     *out = NULL;
     if (options == NULL)
         options = &none;
-    rc = host_settings_find(options->keyring, options->kek, &os_real, &settings, err);
+    rc = host_settings_find(options->keyring, options->kek, true, &os_real, &settings, err);
     if (rc != COFFER_OK)
         return rc;
     h = new_host(settings.keyring);

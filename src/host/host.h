@@ -14,8 +14,8 @@ struct host_settings {
     char keyring[1024], kek[1024];
     char database[1024]; /* from coffer.toml only; "" if it has none */
 };
-/* MISUSE with what to give when one is missing. */
-COFFER_MUST_CHECK int host_settings_find(const char *keyring, const char *kek, const struct os *os, struct host_settings *out,
+/* MISUSE with what to give when one is missing: options of the command, or (`library`) fields of coffer_host_options. */
+COFFER_MUST_CHECK int host_settings_find(const char *keyring, const char *kek, bool library, const struct os *os, struct host_settings *out,
                                          struct coffer_error *err);
 
 /* ---- the keyring as files: NAME, NAME.lock, NAME.<epoch> (five kept), NAME.audit, NAME.escrow/, NAME.certificates/ ---- */

@@ -147,7 +147,7 @@ read_toml(const struct os *os, struct host_settings *found, struct coffer_error 
 
 static int
 choose(char *out, size_t out_max, const char *option, const char *file, const char *variable,
-       const char *flag, struct coffer_error *err)
+       const char *what, bool library, struct coffer_error *err)
 {
     const char *value = option;
 
@@ -157,16 +157,18 @@ choose(char *out, size_t out_max, const char *option, const char *file, const ch
         value = secure_getenv(variable);
     if (value == NULL || value[0] == '\0')
         return error_set(err, COFFER_E_MISUSE,
-                         "no %s given: use --%s, or %s = \"…\" in " TOML ", or %s", flag, flag,
-                         flag, variable);
+                         library ? "no %s given: set %s in struct coffer_host_options, or %s = \"…\" in " TOML
+                                   " of the working folder, or the environment variable %s"
+                                 : "no %s given: use --%s, or %s = \"…\" in " TOML ", or %s",
+                         what, what, what, variable);
     if (strlen(value) >= out_max)
-        return error_set(err, COFFER_E_LIMIT, "the %s is longer than %zu bytes", flag, out_max - 1);
+        return error_set(err, COFFER_E_LIMIT, "the %s is longer than %zu bytes", what, out_max - 1);
     memcpy(out, value, strlen(value) + 1);
     return COFFER_OK;
 }
 
 int
-host_settings_find(const char *keyring, const char *kek, const struct os *os,
+host_settings_find(const char *keyring, const char *kek, bool library, const struct os *os,
                    struct host_settings *out, struct coffer_error *err)
 {
     struct host_settings found = {0};
@@ -176,9 +178,9 @@ host_settings_find(const char *keyring, const char *kek, const struct os *os,
     rc = read_toml(os, &found, err);
     if (rc == COFFER_OK)
         rc = choose(out->keyring, sizeof out->keyring, keyring, found.keyring, "COFFER_KEYRING",
-                    "keyring", err);
+                    "keyring", library, err);
     if (rc == COFFER_OK)
-        rc = choose(out->kek, sizeof out->kek, kek, found.kek, "COFFER_KEK", "kek", err);
+        rc = choose(out->kek, sizeof out->kek, kek, found.kek, "COFFER_KEK", "kek", library, err);
     if (rc == COFFER_OK)
         memcpy(out->database, found.database, sizeof out->database);
     return rc;
