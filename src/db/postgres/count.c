@@ -50,15 +50,15 @@ count_sql(const struct pg_rel *rel, const struct db_cell_spec *cell, const char 
 }
 
 static int
-collect(const PGresult *result, const struct db_cell_spec *cell, double scale,
-        struct db_count *count, struct coffer_error *err)
+collect(const PGresult *result, const struct db_cell_spec *cell, struct db_count *count,
+        struct coffer_error *err)
 {
     int row, rc = COFFER_OK;
 
     for (row = 0; rc == COFFER_OK && row < PQntuples(result); row++) {
         struct bytes key = pg_field(result, row, 0);
         bool plain = pg_int(result, row, 1) != 0;
-        uint64_t n = (uint64_t)((double)pg_int(result, row, 2) * scale + 0.5);
+        uint64_t n = (uint64_t)pg_int(result, row, 2);
 
         count->rows += n;
         if (key.ptr != NULL && key.len == 4)
@@ -75,7 +75,7 @@ collect(const PGresult *result, const struct db_cell_spec *cell, double scale,
 
 static int
 count_with(struct db *db, const struct pg_rel *rel, const struct db_cell_spec *cell,
-           const char *sample, double scale, struct db_count **out, struct coffer_error *err)
+           const char *sample, struct db_count **out, struct coffer_error *err)
 {
     struct db_count *count = NULL;
     PGresult *result = NULL;
@@ -90,7 +90,7 @@ count_with(struct db *db, const struct pg_rel *rel, const struct db_cell_spec *c
         rc = pg_read(pg_of(db), buf_cstr(&sql), NULL, &result, err);
     if (rc == COFFER_OK) {
         count = mem_alloc(sizeof *count);
-        rc = count == NULL ? error_nomem(err) : collect(result, cell, scale, count, err);
+        rc = count == NULL ? error_nomem(err) : collect(result, cell, count, err);
     }
     PQclear(result);
     buf_wipe(&sql);
@@ -109,7 +109,42 @@ pg_count(struct db *db, const struct db_table *table, const struct db_cell_spec 
     int rc = pg_resolve(pg_of(db), table->name, &rel, err);
 
     *out = NULL;
-    return rc != COFFER_OK ? rc : count_with(db, &rel, cell, "", 1, out, err);
+    return rc != COFFER_OK ? rc : count_with(db, &rel, cell, "", out, err);
+}
+
+/* What the planner knows is exact after ANALYZE and may be old by now: it counts if the sample says about the same. */
+static uint64_t
+likely_rows(const struct db_table *table, double sampled)
+{
+    double known = (double)table->estimate_rows;
+
+    return (uint64_t)(known > sampled * 0.8 && known < sampled * 1.25 ? known : sampled);
+}
+
+/* From the rows of a sample to those of the table: exactly `rows`, with the parts adding up. */
+static void
+stretch(struct db_count *count, uint64_t rows)
+{
+    double by = count->rows > 0 ? (double)rows / (double)count->rows : 0;
+    uint64_t *largest = &count->nulls, sum;
+    size_t i;
+
+    if (count->rows == 0)
+        return;
+    count->nulls = (uint64_t)((double)count->nulls * by + 0.5);
+    count->plaintext = (uint64_t)((double)count->plaintext * by + 0.5);
+    count->both = (uint64_t)((double)count->both * by + 0.5);
+    sum = count->nulls + count->plaintext;
+    if (count->plaintext > *largest)
+        largest = &count->plaintext;
+    for (i = 0; i < count->key_count; i++) {
+        count->keys[i].cells = (uint64_t)((double)count->keys[i].cells * by + 0.5);
+        sum += count->keys[i].cells;
+        if (count->keys[i].cells > *largest)
+            largest = &count->keys[i].cells;
+    }
+    *largest += rows - sum; /* what rounding made of it: a few, in either direction */
+    count->rows = rows;
 }
 
 int
@@ -128,8 +163,12 @@ pg_count_estimate(struct db *db, const struct db_table *table, const struct db_c
                             opened */
         rel.pages = table->estimate_bytes / 8192;
     if (rel.pages <= 2000) /* 16 MiB are counted as fast as guessed */
-        return count_with(db, &rel, cell, "", 1, out, err);
+        return count_with(db, &rel, cell, "", out, err);
     percent = 100.0 * 1000 / (double)rel.pages;
-    snprintf(sample, sizeof sample, " TABLESAMPLE SYSTEM (%.6f)", percent);
-    return count_with(db, &rel, cell, sample, 100 / percent, out, err);
+    /* Always the same pages, so that columns of one table are counted over the same rows. */
+    snprintf(sample, sizeof sample, " TABLESAMPLE SYSTEM (%.6f) REPEATABLE (1)", percent);
+    rc = count_with(db, &rel, cell, sample, out, err);
+    if (rc == COFFER_OK)
+        stretch(*out, likely_rows(table, (double)(*out)->rows * 100 / percent));
+    return rc;
 }
