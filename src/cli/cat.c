@@ -8,6 +8,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define CELL_MAX (96u << 20)
 
@@ -30,6 +31,9 @@ struct cat {
     struct coffer_value parts[DB_KEY_MAX];
     size_t part_count;
     uint64_t auth, key, plaintext;
+    const struct keyring *keyring; /* as it is: without what --escrow took */
+    uint32_t missing[8];           /* keys that cells asked for in vain; the first few */
+    size_t missing_count;
 };
 
 static int
@@ -154,6 +158,20 @@ put_text(struct cat *c, const struct db_column *column, const struct coffer_valu
     return buf_status(&c->value_text, err);
 }
 
+static void
+note_missing(struct cat *c, const struct coffer_stored *stored)
+{
+    struct coffer_envelope_info info;
+    size_t i;
+
+    if (coffer_envelope_parse(stored->sealed, stored->sealed_len, &info) != COFFER_OK)
+        return;
+    for (i = 0; i < c->missing_count && c->missing[i] != info.key_id; i++)
+        ;
+    if (i == c->missing_count && i < sizeof c->missing / sizeof *c->missing)
+        c->missing[c->missing_count++] = info.key_id;
+}
+
 static int
 read_cell(struct cat *c, const struct cat_column *column, const struct coffer_value *cells, size_t index,
           struct coffer_value *value, struct coffer_error *err)
@@ -162,6 +180,7 @@ read_cell(struct cat *c, const struct cat_column *column, const struct coffer_va
     const struct coffer_value *beside = column->companion != 0 ? &cells[column->companion - 1] : own;
     struct coffer_stored stored = {0};
     size_t need;
+    int rc;
 
     if (column->companion != 0) {
         stored.plain = *own;
@@ -194,8 +213,11 @@ read_cell(struct cat *c, const struct cat_column *column, const struct coffer_va
         if (buf_status(&c->open_space, err) != COFFER_OK)
             return err->status;
     }
-    return coffer_cell_read(c->coffer, column->sealed, (struct coffer_place){c->parts, c->part_count}, &stored,
-                            c->open_space.ptr, c->open_space.size, value, err);
+    rc = coffer_cell_read(c->coffer, column->sealed, (struct coffer_place){c->parts, c->part_count}, &stored,
+                          c->open_space.ptr, c->open_space.size, value, err);
+    if (rc == COFFER_E_KEY)
+        note_missing(c, &stored);
+    return rc;
 }
 
 static const char *
@@ -330,6 +352,44 @@ build_query(const struct cat *c, struct db *db, const char *where, struct buf *s
     }
 }
 
+/* What did not open, and what would open it. */
+static void
+print_failures(const struct cat *c)
+{
+    unsigned long long auth = c->auth, key = c->key, plaintext = c->plaintext, all = auth + key + plaintext;
+    bool escrowed = false;
+    char line[900];
+    size_t at;
+
+    at = (size_t)snprintf(line, sizeof line, "%llu cell%s did not open:", all, all == 1 ? "" : "s");
+    if (auth > 0)
+        at += (size_t)snprintf(line + at, sizeof line - at, " %llu !AUTH (sealed for another place, or changed)%s", auth,
+                               key + plaintext > 0 ? "," : "");
+    if (plaintext > 0)
+        at += (size_t)snprintf(line + at, sizeof line - at, " %llu !PLAINTEXT (not sealed, in a sealed column)%s", plaintext,
+                               key > 0 ? "," : "");
+    if (key > 0)
+        at += (size_t)snprintf(line + at, sizeof line - at, " %llu !KEY (", key);
+    for (size_t i = 0; i < c->missing_count; i++) {
+        const struct keyring_key *known = keyring_key(c->keyring, c->missing[i]);
+
+        escrowed = escrowed || (known != NULL && known->state == KEY_ESCROWED);
+        at += (size_t)snprintf(line + at, sizeof line - at, "%skey %08x %s", i > 0 ? ", " : "", (unsigned)c->missing[i],
+                               known == NULL                       ? "is not in this keyring"
+                               : known->state == KEY_DESTROYED     ? "was destroyed"
+                               : known->state == KEY_ESCROWED      ? "is in escrow"
+                                                                   : "has other material");
+    }
+    if (key > 0)
+        at += (size_t)snprintf(line + at, sizeof line - at, "%s)", c->missing_count == 0 ? "keys unknown" : "");
+    if (escrowed)
+        (void)snprintf(line + at, sizeof line - at, ". This is data from before a rotation: --escrow reads it here, and "
+                                                    "coffer rotate brings a restored database to the newest key");
+    (void)fflush(stdout);
+    (void)fputs("coffer: ", stderr);
+    print_wrapped(stderr, line, 8, terminal_width(STDERR_FILENO));
+}
+
 static int
 print_table(struct cat *c, struct db *db, struct coffer_error *err)
 {
@@ -356,10 +416,7 @@ print_table(struct cat *c, struct db *db, struct coffer_error *err)
         rc = db_stream(db, buf_cstr(&sql), NULL, 0, print_row, c, err);
     buf_wipe(&sql);
     if (rc == COFFER_OK && c->auth + c->key + c->plaintext > 0) {
-        (void)fflush(stdout);
-        (void)fprintf(stderr, "coffer: %llu cells did not open: %llu !AUTH, %llu !KEY, %llu !PLAINTEXT\n",
-                      (unsigned long long)(c->auth + c->key + c->plaintext), (unsigned long long)c->auth,
-                      (unsigned long long)c->key, (unsigned long long)c->plaintext);
+        print_failures(c);
         c->cli->exit_code = 1;
     }
     return rc;
@@ -396,6 +453,7 @@ run_cat(struct cli *cli, struct coffer_error *err)
         rc = db_table_open(db, cli->args->words[next], &table, err);
     if (rc == COFFER_OK) {
         c.coffer = reader.coffer;
+        c.keyring = reader.keyring;
         c.table = table;
         c.sqlite = db_engine(db) == DB_SQLITE;
         c.columns = mem_array(table->column_count, sizeof *c.columns);

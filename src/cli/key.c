@@ -166,18 +166,15 @@ static int
 print_holder(void *arg, const struct guard_holder *holder, struct coffer_error *err)
 {
     struct cli *cli = arg;
-    char until[32];
 
     (void)err;
-    time_text(holder->until_us, until);
     if (cli->json)
         out_json(json_pack("{s:s,s:s,s:s,s:o,s:b}", "kind", holder->kind, "name", holder->name, "text", holder->text, "until",
                            out_time(holder->until_us), "waived", (int)holder->waived));
     else {
         char line[1200];
 
-        (void)snprintf(line, sizeof line, "%s%s%s%s", holder->text, holder->until_us != 0 ? "; until " : "",
-                       holder->until_us != 0 ? until : "", holder->waived ? " (waived)" : "");
+        (void)snprintf(line, sizeof line, "%s%s", holder->text, holder->waived ? " (waived)" : "");
         (void)printf("  %-9s ", holder->kind);
         print_wrapped(stdout, line, 12, terminal_width(STDOUT_FILENO));
     }

@@ -189,8 +189,9 @@ run_rewrap(struct cli *cli, struct coffer_error *err)
         out_json(json_pack("{s:b,s:i,s:b}", "rewrapped", 1, "escrow_files", (int)escrowed, "kek_made", (int)made));
     else if (rc == COFFER_OK)
         (void)printf("%s%s%sThe keyring%s is now unlocked by %s.  No data was touched.\n"
-                     "Give programs that are running the new KEK within a minute: with the old one\n"
-                     "they stop sealing then.  Older generations beside the keyring still open with\n"
+                     "From here on give it as --kek, in COFFER_KEK, or as kek in coffer.toml: the old one\n"
+                     "opens nothing any more.  Give programs that are running the new KEK within a minute:\n"
+                     "with the old one they stop sealing then.  Older generations beside the keyring still open with\n"
                      "the old one.  If a data key leaked, rotate it: this does not help.\n",
                      made ? "Made " : "", made ? strchr(uri, ':') + 1 : "",
                      made ? ": 32 random bytes.  Keep a copy apart from the keyring.\n" : "",

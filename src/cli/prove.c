@@ -63,10 +63,19 @@ run_prove(struct cli *cli, struct coffer_error *err)
     struct buf certificate;
     uint32_t id = 0;
     size_t next = 0;
+    bool force = args_flag(cli->args, "force");
+    uint64_t stamp = 0;
     int rc;
 
     if (file != NULL)
         return verify(cli, file, err);
+    if (path != NULL && !force) { /* before a scan that may take an hour */
+        rc = cli->os->stamp_file(cli->os, path, &stamp, err);
+        if (rc == COFFER_OK && stamp != 0)
+            rc = error_set(err, COFFER_E_EXISTS, "%s exists; name another file, or overwrite it with --force", path);
+        if (rc != COFFER_OK)
+            return rc;
+    }
     options.accept_unregistered = accepted;
     options.accept_unregistered_count = args_all(cli->args, "accept-unregistered", accepted, ARGS_MAX);
     buf_init(&certificate, 16u << 20);
@@ -84,7 +93,7 @@ run_prove(struct cli *cli, struct coffer_error *err)
         env.say = NULL; /* stdout is the certificate's */
     rc = rotate_prove(&env, id, &options, &certificate, err);
     if (rc == COFFER_OK && path != NULL)
-        rc = cli->os->write_file(cli->os, path, buf_view(&certificate), 0644, false, err);
+        rc = cli->os->write_file(cli->os, path, buf_view(&certificate), 0644, !force, err);
     events_close(&events, &env);
     if (rc == COFFER_OK && path == NULL)
         (void)fwrite(certificate.ptr, 1, certificate.len, stdout);
@@ -97,14 +106,15 @@ run_prove(struct cli *cli, struct coffer_error *err)
 }
 
 static const struct arg_option options_prove[] = {
-    {"out", "FILE", "where the certificate goes (standard output)"},
+    {"out", "FILE", "where the certificate goes (standard output); never overwrites without --force"},
+    {"force", NULL, "with --out: overwrite the file"},
     {"verify", "FILE", "check a certificate; needs no keyring and no database"},
     {"audit-key", "FILE", "the public key to check it with, PEM"},
     {"accept-unregistered", "T.C", "envelopes found in this unprotected column are known; once for each"},
     {NULL, NULL, NULL}};
 const struct command command_prove = {
     .name = "prove",
-    .synopsis = "DBURL KEY [--out FILE]  |  --verify FILE --audit-key FILE",
+    .synopsis = "DBURL KEY [--out FILE [--force]]  |  --verify FILE --audit-key FILE",
     .summary = "certify that nothing live is under a key",
     .details = "  coffer prove sqlite:app.db 1f2e3d4c --out cert.json\n"
                "  coffer prove --verify cert.json --audit-key pub.pem\n",

@@ -80,7 +80,7 @@ seal_one(struct sealer *s, const struct coffer_column *column, struct coffer_pla
     coffer_column_info(column, &info);
     rc = value_parse(info.type, text, &s->storage, &cell.value, err);
     if (rc != COFFER_OK)
-        return rc;
+        return error_prefix(err, "%s.%s: ", info.table, info.name);
     cell.out_max = coffer_sealed_max(column, cell.value.len + 64);
     rc = room(cell.out_max, &cell.out, err);
     if (rc == COFFER_OK)
@@ -89,6 +89,22 @@ seal_one(struct sealer *s, const struct coffer_column *column, struct coffer_pla
         envelope_text(&info, bytes_of(cell.sealed, cell.sealed_len), &s->text);
     mem_free(cell.out);
     return rc == COFFER_OK ? buf_status(&s->text, err) : rc;
+}
+
+/* Authentication says that something does not fit, and cannot say what. */
+static int
+explain_auth(const struct coffer_column *column, struct coffer_error *err)
+{
+    struct coffer_column_info info;
+
+    coffer_column_info(column, &info);
+    return error_set(err, COFFER_E_AUTH,
+                     "authentication failed: this does not open as a value of %s.%s%s. A sealed value is bound to its key, %s: this one "
+                     "was sealed for another place, or was changed",
+                     info.table, info.name, info.binding == COFFER_BIND_ROW ? " in this row" : "",
+                     info.binding == COFFER_BIND_ROW      ? "database, column and row"
+                     : info.binding == COFFER_BIND_COLUMN ? "database and column"
+                                                          : "and to no column or row");
 }
 
 static int
@@ -106,6 +122,8 @@ open_one(struct sealer *s, const struct coffer_column *column, struct coffer_pla
     rc = room(cell.out_max, &cell.out, err);
     if (rc == COFFER_OK)
         rc = coffer_open(s->coffer, &cell, 1, err);
+    if (rc == COFFER_E_AUTH)
+        rc = explain_auth(column, err);
     if (rc == COFFER_OK)
         rc = value_format(&cell.value, &s->text, err);
     *type = cell.value.type;

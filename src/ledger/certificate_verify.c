@@ -217,6 +217,8 @@ certificate_verify(struct bytes file, const uint8_t public_key[32],
 
     if (key_id != NULL)
         *key_id = 0;
+    if (file.len == 0)
+        return error_set(err, COFFER_E_FORMAT, "the certificate is empty");
     rc = json_parse(file, &object, err);
     if (rc == COFFER_OK)
         rc = json_get_count(object, "coffer_certificate", &version, err);
