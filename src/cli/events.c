@@ -1,25 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "base/number.h"
 #include "cli/events.h"
 
 #include <string.h>
 #include <unistd.h>
 
 #define LINE_EVERY_MS 5000
-
-void
-grouped(uint64_t n, char out[32])
-{
-    char digits[24];
-    size_t len = (size_t)snprintf(digits, sizeof digits, "%llu", (unsigned long long)n);
-    size_t at = 0;
-
-    for (size_t i = 0; i < len; i++) {
-        if (i > 0 && (len - i) % 3 == 0)
-            out[at++] = ' ';
-        out[at++] = digits[i];
-    }
-    out[at] = '\0';
-}
 
 void
 time_left_text(double seconds, char *out, size_t max)
@@ -89,7 +75,7 @@ say_progress_line(struct events *e, const struct rotate_event *event)
 static void
 say_json(const struct rotate_event *event)
 {
-    static const char *const kinds[] = {"", "step", "progress", "wait", "note", "warn", "done"};
+    static const char *const kinds[] = {"", "step", "progress", "wait", "note", "warn", "done", "must"};
     json_t *line = json_pack("{s:s,s:s,s:s}", "event", kinds[event->kind], "step",
                              event->step != NULL ? event->step : "", "text", event->text);
 
@@ -128,9 +114,10 @@ say_event(void *arg, const struct rotate_event *event)
         return;
     bar_clear(e);
     if (colour)
-        on = event->kind == ROTATE_WARN ? "\033[33m" : event->kind == ROTATE_STEP ? "\033[1m" : "";
+        on = event->kind == ROTATE_WARN || event->kind == ROTATE_MUST ? "\033[33m" : event->kind == ROTATE_STEP ? "\033[1m" : "";
     (void)snprintf(text, sizeof text, "%s%s",
                    event->kind == ROTATE_WARN   ? "warning: "
+                   : event->kind == ROTATE_MUST ? "must be settled first: "
                    : event->kind == ROTATE_WAIT ? "waiting: "
                                                 : "",
                    event->text);

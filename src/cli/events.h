@@ -25,6 +25,5 @@ void events_resume_hint(struct events *events, int status);
 /* "[#####.....]  45%  12 300 rows/s  2m10s left"; for tests too. */
 void progress_text(uint64_t done, uint64_t total, double rate, double left, size_t width, char *out, size_t out_max);
 void time_left_text(double seconds, char *out, size_t max); /* "  2m10s left", "" if unknown */
-void grouped(uint64_t n, char out[32]); /* 12 300 */
 
 #endif

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* coffer status */
 #include "base/mem.h"
+#include "base/number.h"
 #include "cli/commands.h"
 #include "cli/events.h"
 
 #include <string.h>
+#include <unistd.h>
 
 static json_t *
 column_json(const struct rotate_column_status *s)
@@ -26,8 +28,8 @@ column_json(const struct rotate_column_status *s)
 static json_t *
 open_json(const struct rotate_open *o)
 {
-    return json_pack("{s:s,s:s,s:s,s:s,s:o,s:o,s:b,s:b,s:I,s:I,s:o,s:s}", "id", o->id, "kind", o->kind, "step",
-                     o->step, "line", o->line, "from", out_key(o->from_key), "to", out_key(o->to_key), "paused",
+    return json_pack("{s:s,s:s,s:s,s:s,s:s,s:o,s:o,s:b,s:b,s:I,s:I,s:o,s:s}", "id", o->id, "kind", o->kind, "step",
+                     o->step, "line", o->line, "columns", o->columns, "from", out_key(o->from_key), "to", out_key(o->to_key), "paused",
                      (int)o->paused, "aborting", (int)o->aborting, "done", (json_int_t)o->done, "total",
                      (json_int_t)o->total, "started", out_time(o->started_us), "waiting", o->waiting);
 }
@@ -42,9 +44,9 @@ print_json(const struct rotate_status *s)
     for (size_t i = 0; i < s->open_count; i++)
         json_array_append_new(rotations, open_json(&s->open[i]));
     for (size_t i = 0; i < s->client_count; i++)
-        json_array_append_new(clients, json_pack("{s:s,s:s,s:I,s:o}", "client", s->clients[i].client, "role",
+        json_array_append_new(clients, json_pack("{s:s,s:s,s:I,s:o,s:b}", "client", s->clients[i].client, "role",
                                                  s->clients[i].role, "epoch", (json_int_t)s->clients[i].epoch, "seen",
-                                                 out_time(s->clients[i].at_us)));
+                                                 out_time(s->clients[i].at_us), "left", (int)s->clients[i].leaving));
     out_json(json_pack("{s:o,s:o,s:o,s:I,s:I,s:b,s:b}", "columns", columns, "rotations", rotations, "clients", clients,
                        "epoch", (json_int_t)keyring_epoch(s->keyring), "tampered", (json_int_t)s->tampered, "restored", (int)s->restored,
                        "memory_locked", (int)secret_locked()));
@@ -92,6 +94,26 @@ print_columns(const struct cli *cli, const struct rotate_status *s)
         (void)puts("~ estimated; --exact counts");
 }
 
+/* A level of rotate.h in plain words, and what goes further. */
+static const char *
+level_text(const char *level)
+{
+    static const char *const texts[][2] = {
+        {"readable", "Still plaintext, or plaintext beside the sealed value, in: "},
+        {"not selectable", "No query shows plaintext any more, but row versions not yet cleaned away hold it "
+                           "(coffer protect with --scrub removes it): "},
+        {"not in live tuples", "No row holds plaintext any more, but freed space in the database's files may "
+                               "(coffer protect with --scrub rewrites them): "},
+        {"not in the files", "No plaintext in rows, nor in the database's files: "},
+    };
+
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        if (strcmp(texts[i][0], level) == 0)
+            return texts[i][1];
+    }
+    return level;
+}
+
 /* How gone the plaintext is that was there before: one line a level, with its columns. */
 static void
 print_levels(const struct rotate_status *s)
@@ -99,17 +121,21 @@ print_levels(const struct rotate_status *s)
     for (size_t i = 0; i < s->column_count; i++) {
         const char *level = s->columns[i].plaintext_level;
         size_t first = 0;
+        struct buf line;
 
         while (strcmp(s->columns[first].plaintext_level, level) != 0)
             first++;
         if (first != i)
             continue;
-        (void)printf("%sold plaintext %s: ", i == 0 ? "\n" : "", level);
+        buf_init(&line, 1u << 20);
+        buf_str(&line, level_text(level));
         for (size_t k = i; k < s->column_count; k++) {
             if (strcmp(s->columns[k].plaintext_level, level) == 0)
-                (void)printf("%s%s.%s", k > i ? ", " : "", s->columns[k].column->table, s->columns[k].column->name);
+                buf_format(&line, "%s%s.%s", k > i ? ", " : "", s->columns[k].column->table, s->columns[k].column->name);
         }
-        (void)putchar('\n');
+        (void)fputs(i == 0 ? "\n" : "", stdout);
+        print_wrapped(stdout, buf_cstr(&line), 0, terminal_width(STDOUT_FILENO));
+        buf_wipe(&line);
     }
 }
 
@@ -129,15 +155,18 @@ print_text(const struct cli *cli, const struct rotate_status *s)
             (void)key_hex(o->from_key, from);
         if (o->to_key != 0)
             (void)key_hex(o->to_key, to);
-        (void)printf("\n%s of line %s, %s to %s: %s%s%s\n", o->kind, o->line, from, to, o->step,
-                     o->paused ? ", paused" : "", o->aborting ? ", aborting" : "");
+        if (o->columns[0] != '\0')
+            (void)printf("\n%s of %s: %s%s\n", o->kind, o->columns, o->step, o->paused ? ", paused" : "");
+        else
+            (void)printf("\n%s of line %s, %s to %s: %s%s%s\n", o->kind, o->line, from, to, o->step,
+                         o->paused ? ", paused" : "", o->aborting ? ", aborting" : "");
         if (o->total > 0) {
             char done[32], total[32];
 
             grouped(o->done, done);
             grouped(o->total, total);
-            (void)printf("  %u%%: %s of %s %s\n", (unsigned)(o->done * 100 / o->total), done, total,
-                         o->from_key != 0 && o->to_key != 0 ? "cells" : "rows");
+            (void)printf("  %u%%: %s of %s cell%s\n", (unsigned)(o->done * 100 / o->total), done, total,
+                         o->total == 1 ? "" : "s");
         }
         if (o->waiting[0] != '\0')
             (void)printf("  waiting: %s\n", o->waiting);
@@ -146,8 +175,8 @@ print_text(const struct cli *cli, const struct rotate_status *s)
         char at[32];
 
         time_text(s->clients[i].at_us, at);
-        (void)printf("%sclient %s  epoch %llu  seen %s\n", i == 0 ? "\n" : "", s->clients[i].client,
-                     (unsigned long long)s->clients[i].epoch, at);
+        (void)printf("%sclient %s  epoch %llu  %s %s\n", i == 0 ? "\n" : "", s->clients[i].client,
+                     (unsigned long long)s->clients[i].epoch, s->clients[i].leaving ? "left" : "seen", at);
     }
     if (s->restored)
         (void)puts("\nwarning: this database was restored or copied since the keyring saw it last, so that old keys may be\n"
@@ -162,7 +191,7 @@ print_text(const struct cli *cli, const struct rotate_status *s)
 static int
 run_status(struct cli *cli, struct coffer_error *err)
 {
-    bool watch = args_flag(cli->args, "watch"), exact = args_flag(cli->args, "exact");
+    bool watch = args_flag(cli->args, "watch"), exact = args_flag(cli->args, "exact"), again = false;
     struct events events;
     struct rotate_env env;
     size_t next = 0;
@@ -180,6 +209,13 @@ run_status(struct cli *cli, struct coffer_error *err)
             break;
         if (watch && events.terminal)
             (void)fputs("\033[H\033[2J", stdout);
+        else if (watch && !cli->json) {
+            char now[32];
+
+            time_text(cli->os->now_us(cli->os), now);
+            (void)printf("%s== %s\n", again ? "\n" : "", now);
+        }
+        again = true;
         if (cli->json)
             print_json(status);
         else

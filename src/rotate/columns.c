@@ -23,6 +23,25 @@ name_matches(const struct keyring_column *column, const char *name)
     return strcmp(full, name) == 0;
 }
 
+static int
+not_protected(struct session *s, const char *name, struct coffer_error *err)
+{
+    struct buf list;
+    size_t i, n = 0;
+
+    buf_init(&list, 64u << 10);
+    for (i = 0; i < keyring_column_count(s->keyring); i++) {
+        const struct keyring_column *column = keyring_column_at(s->keyring, i);
+
+        if (!column->retired && uuid_equal(&column->database, &s->database->id))
+            buf_format(&list, "%s%s.%s", n++ > 0 ? ", " : "", column->table, column->name);
+    }
+    error_set(err, COFFER_E_NOTFOUND, "%s is no protected column of %s%s%.300s", name, s->database->name,
+              n > 0 ? "; protected are " : ", where none is protected", n > 0 ? buf_cstr(&list) : "");
+    buf_wipe(&list);
+    return COFFER_E_NOTFOUND;
+}
+
 int
 columns_resolve(struct session *s, const char *const *names, size_t count, struct uuid **out,
                 size_t *out_count, struct coffer_error *err)
@@ -53,9 +72,7 @@ columns_resolve(struct session *s, const char *const *names, size_t count, struc
     }
     for (j = 0; j < count; j++) {
         if (!seen[j]) {
-            rc = error_set(err, COFFER_E_NOTFOUND,
-                           "%s is no protected column of %s; coffer status lists them", names[j],
-                           s->database->name);
+            rc = not_protected(s, names[j], err);
             goto out;
         }
     }

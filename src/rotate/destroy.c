@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Destroying a key: only when nothing needs it any more, or with every holder waived by name. */
-#include "base/mem.h"
+#include "base/number.h"
 #include "ledger/audit.h"
 #include "ledger/guard.h"
-#include "rotate/rotate.h"
+#include "rotate/internal.h"
 
 #include <stdio.h>
 #include <string.h>
 
 struct destroy {
+    const struct rotate_env *env;
     const char *const *waive;
     size_t waive_count;
-    struct buf holders;
+    struct buf names;
     size_t count;
     uint32_t key_id;
     const char *who;
@@ -31,7 +32,9 @@ on_holder(void *arg, const struct guard_holder *holder, struct coffer_error *err
         if (strcmp(holder->name, d->waive[i]) == 0)
             return COFFER_OK;
     }
-    buf_format(&d->holders, "%s%s", d->count++ > 0 ? "; " : "", holder->text);
+    buf_format(&d->names, "%s%s", d->count++ > 0 ? ", " : "", holder->name[0] != '\0' ? holder->name : holder->kind);
+    say(d->env, ROTATE_MUST, holder->kind, "%s%s%s%s", holder->text, holder->name[0] != '\0' ? ". Waive it by name: --waive '" : "",
+        holder->name, holder->name[0] != '\0' ? "'" : "");
     return COFFER_OK;
 }
 
@@ -57,7 +60,7 @@ rotate_destroy(const struct rotate_env *env, uint32_t key_id, const char *const 
                size_t waive_count, struct coffer_error *err)
 {
     struct destroy d = {
-        .waive = waive, .waive_count = waive_count, .key_id = key_id, .who = env->who};
+        .env = env, .waive = waive, .waive_count = waive_count, .key_id = key_id, .who = env->who};
     struct keyring *keyring = NULL;
     char details[64];
     size_t unwaived = 0;
@@ -65,12 +68,13 @@ rotate_destroy(const struct rotate_env *env, uint32_t key_id, const char *const 
 
     if (rc != COFFER_OK)
         return rc;
+    buf_init(&d.names, 64u << 10);
     d.now_us = env->os->now_us(env->os);
-    buf_init(&d.holders, 16384);
     rc = guard_why(keyring, key_id, d.now_us, on_holder, &d, &unwaived, err);
     if (rc == COFFER_OK && d.count > 0)
-        rc = error_set(err, COFFER_E_REFUSED, "key %08x is still needed: %.380s", key_id,
-                       buf_cstr(&d.holders));
+        rc = error_set(err, COFFER_E_REFUSED,
+                       "key %08x is still needed by %s: %.250s; coffer key why %08x says how each is released", key_id,
+                       counted(d.count, "thing").text, buf_cstr(&d.names), key_id);
     snprintf(details, sizeof details, "{\"key\":\"%08x\"}", key_id);
     if (rc == COFFER_OK)
         rc = audit_change(env->store, env->os, env->who, "key.destroy", details, change_destroy, &d,
@@ -78,7 +82,7 @@ rotate_destroy(const struct rotate_env *env, uint32_t key_id, const char *const 
     if (rc == COFFER_OK) /* after the keyring: a crash in between leaves a file of no use, not a key
                             that cannot come back */
         rc = env->store->escrow_remove(env->store, key_id, err);
-    buf_wipe(&d.holders);
+    buf_wipe(&d.names);
     keyring_free(keyring);
     return rc;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The drain and its sweeps: pass after pass over the tables, until one finds nothing to do. */
 #include "base/mem.h"
+#include "base/number.h"
 #include "rotate/machine.h"
 
 #include <inttypes.h>
@@ -145,10 +146,10 @@ wait_for_locks(struct session *s, struct rotation *rotation, const char *step, u
         return COFFER_OK;
     session_blame(s, who, sizeof who);
     if (s->options->no_wait)
-        return error_set(err, COFFER_E_NOTYET, "%" PRIu64 " rows are locked by others: %s", rows,
-                         who);
+        return error_set(err, COFFER_E_NOTYET, "locked by others: %s: %s",
+                         counted(rows, "row").text, who);
     if (stuck % 20 == 3)
-        say(s->env, ROTATE_WAIT, step, "%" PRIu64 " rows are locked by others: %s", rows, who);
+        say(s->env, ROTATE_WAIT, step, "locked by others: %s: %s", counted(rows, "row").text, who);
     s->env->os->sleep_ms(s->env->os, stuck < 20 ? 100 * stuck : 2000);
     return rotation_check(s, rotation, err);
 }
@@ -254,7 +255,7 @@ rotate_worker(const struct rotate_env *env, const struct rotate_options *options
         }
     }
     if (rc == COFFER_OK)
-        say(env, ROTATE_DONE, "drain", "this worker moved %" PRIu64 " rows", stats.rows_done);
+        say(env, ROTATE_DONE, "drain", "this worker moved %s", counted(stats.rows_done, "row").text);
     rotation_free(&rotation);
     session_close(&s);
     return rc;

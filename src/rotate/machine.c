@@ -17,8 +17,8 @@
 #include "rotate/machine.h"
 
 #include "base/mem.h"
+#include "base/number.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -151,8 +151,8 @@ activate(struct session *s, struct rotation *r, struct coffer_error *err)
 static void
 say_drained(struct session *s, const char *step, const struct drain_result *result)
 {
-    say(s->env, ROTATE_DONE, step, "%" PRIu64 " row%s moved in %u pass%s%s", result->stats.rows_done,
-        result->stats.rows_done == 1 ? "" : "s", result->passes, result->passes == 1 ? "" : "es",
+    say(s->env, ROTATE_DONE, step, "%s moved in %s%s", counted(result->stats.rows_done, "row").text,
+        counted(result->passes, "pass").text,
         result->quarantined > 0 ? "; some are in quarantine" : "");
 }
 
@@ -167,10 +167,10 @@ drain_step(struct session *s, struct rotation *r, struct coffer_error *err)
     say_drained(s, "drain", &result);
     if (result.quarantined > 0)
         return error_set(err, COFFER_E_REFUSED,
-                         "%" PRIu64 " cells do not open and were left alone (coffer status lists "
-                                    "them); repair or delete those "
+                         "%s could not be opened and stayed as they were (coffer status lists "
+                         "them); repair or delete those "
                          "rows, then run coffer rotate again: the old key %08x stays until then",
-                         result.quarantined, r->from_key);
+                         counted(result.quarantined, "cell").text, r->from_key);
     return rotation_enter(s, r, STEP_SETTLE, err);
 }
 
@@ -223,10 +223,9 @@ fence(struct session *s, struct rotation *r, struct coffer_error *err)
             rc = drain(s, r, "sweep", &result, err);
         if (rc == COFFER_OK && result.quarantined > 0)
             rc = error_set(err, COFFER_E_REFUSED,
-                           "%" PRIu64
-                           " cells are in quarantine; repair or delete those rows and run "
+                           "in quarantine: %s; repair or delete those rows and run "
                            "coffer rotate again",
-                           result.quarantined);
+                           counted(result.quarantined, "cell").text);
         if (rc == COFFER_OK && r->from_key != 0)
             rc = zero_under(s, r, &zero, err);
         if (rc != COFFER_OK)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The end of a rotation: waiting until nobody can read an old envelope, escrow, and the new incarnation. */
 #include "ledger/retire.h"
+#include "base/number.h"
 #include "rotate/machine.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -110,8 +110,8 @@ step_wait(struct session *s, struct rotation *r, struct coffer_error *err)
         struct reopen_arg arg = {.key_id = r->from_key, .now_us = now_us(s)};
 
         say(s->env, ROTATE_WARN, "wait",
-            "%" PRIu64 " cells were opened under the proven key %08x meanwhile: sweeping again",
-            after - before, r->from_key);
+            "opened under the proven key %08x meanwhile: %s; sweeping again",
+            r->from_key, counted(after - before, "cell").text);
         rc = session_change(s, "key.reopen", NULL, change_reopen, &arg, err);
         return rc == COFFER_OK ? rotation_enter(s, r, STEP_FENCE, err) : rc;
     }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The plan of a protect: what each column becomes, what stands in the way, and one row tried. */
 #include "base/mem.h"
+#include "base/number.h"
 #include "crypto/crypto.h"
 #include "rotate/protect.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -21,6 +21,82 @@ split_name(const char *name, char table[KEYRING_NAME_MAX], char column[KEYRING_N
     snprintf(table, KEYRING_NAME_MAX, "%.*s", (int)(dot - name), name);
     snprintf(column, KEYRING_NAME_MAX, "%s", dot + 1);
     return COFFER_OK;
+}
+
+/* How many letters to change, add or leave out, up to 3. */
+static unsigned
+distance(const char *a, const char *b, unsigned room)
+{
+    unsigned best;
+
+    while (*a != '\0' && *a == *b) {
+        a++;
+        b++;
+    }
+    if (*a == '\0' && *b == '\0')
+        return 0;
+    if (room == 0)
+        return 1;
+    best = *a != '\0' ? distance(a + 1, b, room - 1) : room;
+    if (*b != '\0' && best > 0) {
+        unsigned other = distance(a, b + 1, room - 1);
+
+        best = other < best ? other : best;
+    }
+    if (*a != '\0' && *b != '\0' && best > 0) {
+        unsigned other = distance(a + 1, b + 1, room - 1);
+
+        best = other < best ? other : best;
+    }
+    return best + 1;
+}
+
+static int
+no_such_column(const struct db_table *table, const char *name, struct coffer_error *err)
+{
+    const char *nearest = NULL;
+    size_t letters = strlen(name) / 2 + 1;
+    unsigned nearest_distance = letters < 3 ? (unsigned)letters : 3; /* further away is no slip of the hand */
+    struct buf list;
+    size_t i;
+
+    buf_init(&list, 64u << 10);
+    for (i = 0; i < table->column_count; i++) {
+        unsigned d = distance(name, table->columns[i].name, 2);
+
+        buf_format(&list, "%s%s", i > 0 ? ", " : "", table->columns[i].name);
+        if (d < nearest_distance) {
+            nearest = table->columns[i].name;
+            nearest_distance = d;
+        }
+    }
+    if (nearest != NULL)
+        error_set(err, COFFER_E_NOTFOUND, "table %s has no column %s; did you mean %s?", table->name, name, nearest);
+    else
+        error_set(err, COFFER_E_NOTFOUND, "table %s has no column %s; it has %.300s", table->name, name,
+                  buf_cstr(&list));
+    buf_wipe(&list);
+    return COFFER_E_NOTFOUND;
+}
+
+int
+plan_find(struct session *s, const struct rotate_column *asked, const struct keyring_column **record,
+          struct coffer_error *err)
+{
+    char table_name[KEYRING_NAME_MAX], name[KEYRING_NAME_MAX];
+    struct db_table *table = NULL;
+    int rc = split_name(asked->name, table_name, name, err);
+
+    *record = NULL;
+    if (rc == COFFER_OK)
+        rc = db_table_open(s->database->db, table_name, &table, err);
+    if (rc != COFFER_OK)
+        return rc;
+    *record = keyring_column(s->keyring, &s->database->id, table->name, name);
+    if (*record == NULL && db_table_column(table, name) == NULL)
+        rc = no_such_column(table, name, err);
+    db_table_free(table);
+    return rc;
 }
 
 static const char *
@@ -162,9 +238,17 @@ needs_companion(struct session *s, const struct db_table *table, const struct db
     return rc;
 }
 
+/* True of every column alike: said once in a plan. */
+static bool
+is_of_all(const struct db_obstacle *o)
+{
+    return (strcmp(o->kind, "copy") == 0 && strcmp(o->object, "pg_statistic") == 0) ||
+           (strcmp(o->kind, "statement") == 0 && o->severity == 'i');
+}
+
 static int
 check_obstacles(struct session *s, const struct db_table *table,
-                const struct keyring_column *column, size_t *refused, struct coffer_error *err)
+                const struct keyring_column *column, struct plan_said *said, struct coffer_error *err)
 {
     struct db_obstacles found;
     struct db_cell_spec cell;
@@ -178,10 +262,20 @@ check_obstacles(struct session *s, const struct db_table *table,
     for (i = 0; i < found.count; i++) {
         const struct db_obstacle *o = &found.items[i];
 
-        *refused += o->severity == 'r';
-        say(s->env, o->severity == 'i' ? ROTATE_NOTE : ROTATE_WARN, "plan", "%s.%s: %s%s %s: %s",
-            column->table, column->name, o->severity == 'r' ? "must be settled first: " : "",
-            o->kind, o->object, o->text);
+        said->refused += o->severity == 'r';
+        if (is_of_all(o)) {
+            bool *before = strcmp(o->kind, "copy") == 0 ? &said->planner : &said->unwatched;
+
+            if (!*before)
+                say(s->env, ROTATE_NOTE, "plan", "all columns: %s %s: %s", o->kind, o->object, o->text);
+            *before = true;
+            continue;
+        }
+        say(s->env,
+            o->severity == 'i'   ? ROTATE_NOTE
+            : o->severity == 'r' ? ROTATE_MUST
+                                 : ROTATE_WARN,
+            "plan", "%s.%s: %s %s: %s", column->table, column->name, o->kind, o->object, o->text);
     }
     db_obstacles_free(&found);
     return COFFER_OK;
@@ -193,6 +287,7 @@ say_size(struct session *s, const struct db_table *table, const struct keyring_c
 {
     struct db_cell_spec cell;
     struct db_count *count = NULL;
+    char with[32];
     int rc;
 
     column_cell_spec(column, &cell);
@@ -200,19 +295,20 @@ say_size(struct session *s, const struct db_table *table, const struct keyring_c
     rc = db_count_estimate(s->database->db, table, &cell, &count, err);
     if (rc != COFFER_OK)
         return rc;
+    grouped(count->rows - count->nulls, with);
     say(s->env, ROTATE_NOTE, "plan",
-        "%s.%s: %s, %s binding (%s), %s, line %s; about %" PRIu64 " of %" PRIu64
-        " rows have a value",
+        "%s.%s: %s, %s binding (%s), %s, line %s; about %s of %s "
+        "with a value",
         column->table, column->name, coffer_type_name(column->type), binding_name(column->binding),
         why, column->companion[0] != '\0' ? column->companion : "in place", column->line,
-        count->rows - count->nulls, count->rows);
+        with, counted(count->rows, "row").text);
     db_count_free(count);
     return COFFER_OK;
 }
 
 int
 plan_column(struct session *s, const struct rotate_column *asked, struct keyring_column *out,
-            bool *known, size_t *refused, struct coffer_error *err)
+            bool *known, struct plan_said *said, struct coffer_error *err)
 {
     char table_name[KEYRING_NAME_MAX], name[KEYRING_NAME_MAX];
     const struct keyring_column *record;
@@ -220,7 +316,7 @@ plan_column(struct session *s, const struct rotate_column *asked, struct keyring
     struct db_table *table = NULL;
     struct db_cell_spec cell;
     const char *why = "";
-    size_t refused_before = *refused;
+    size_t refused_before = said->refused;
     bool companion = false;
     int rc = split_name(asked->name, table_name, name, err);
 
@@ -238,7 +334,7 @@ plan_column(struct session *s, const struct rotate_column *asked, struct keyring
         goto out;
     }
     if (found == NULL) {
-        rc = error_set(err, COFFER_E_NOTFOUND, "table %s has no column %s", table->name, name);
+        rc = no_such_column(table, name, err);
         goto out;
     }
     snprintf(out->table, sizeof out->table, "%s", table->name);
@@ -271,9 +367,9 @@ plan_column(struct session *s, const struct rotate_column *asked, struct keyring
                          (int)sizeof out->companion)
         rc = error_set(err, COFFER_E_LIMIT, "the name %s_sealed is too long", name);
     if (rc == COFFER_OK)
-        rc = check_obstacles(s, table, out, refused, err);
+        rc = check_obstacles(s, table, out, said, err);
     /* What refuses the column may refuse to be counted as well, as hidden rows do. */
-    if (rc == COFFER_OK && *refused == refused_before)
+    if (rc == COFFER_OK && said->refused == refused_before)
         rc = say_size(s, table, out, why, err);
 out:
     db_table_free(table);
@@ -337,7 +433,7 @@ plan_rehearse(struct session *s, const struct rotation *rotation, struct coffer_
     for (i = 0; rc == COFFER_OK && i < set.count; i++)
         rc = rehearse_table(s, set.items[i].table, set.items[i].columns, set.items[i].count, err);
     if (rc == COFFER_OK && set.count > 0)
-        say(s->env, ROTATE_NOTE, "plan", "one row was sealed, stored, compared and rolled back");
+        say(s->env, ROTATE_NOTE, "try", "one row was sealed, stored, compared and rolled back");
     table_set_close(&set);
     return rc;
 }

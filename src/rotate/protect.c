@@ -11,10 +11,10 @@
 #include "rotate/protect.h"
 
 #include "base/mem.h"
+#include "base/number.h"
 #include "rotate/predict.h"
 #include "rotate/recover.h"
 
-#include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -114,16 +114,14 @@ drain_and_say(struct session *s, struct rotation *r, const char *step, struct co
 
     if (rc != COFFER_OK)
         return rc;
-    say(s->env, ROTATE_DONE, step, "%" PRIu64 " row%s sealed in %u pass%s", result.stats.rows_done,
-        result.stats.rows_done == 1 ? "" : "s",
-        result.passes, result.passes == 1 ? "" : "es");
+    say(s->env, ROTATE_DONE, step, "%s sealed in %s", counted(result.stats.rows_done, "row").text,
+        counted(result.passes, "pass").text);
     if (result.quarantined > 0)
         return error_set(
             err, COFFER_E_REFUSED,
-            "%" PRIu64 " cells cannot be sealed and were left as they are (coffer status lists "
-                       "them); repair those "
+            "%s could not be sealed and stayed plaintext (coffer status lists them); repair those "
             "rows and run coffer protect again. Everything else is sealed and readable",
-            result.quarantined);
+            counted(result.quarantined, "cell").text);
     return COFFER_OK;
 }
 
@@ -213,48 +211,76 @@ protect_columns(struct session *s, struct rotation *r, struct coffer_error *err)
 
 /* ---- the command ---- */
 
-static int
-plan_all(struct session *s, const struct rotate_column *asked, size_t count,
-         struct keyring_column *columns, size_t *open, struct coffer_error *err)
-{
-    size_t i, refused = 0;
-    bool known;
-    int rc = COFFER_OK;
-
-    *open = 0;
-    for (i = 0; rc == COFFER_OK && i < count; i++) {
-        rc = plan_column(s, &asked[i], &columns[i], &known, &refused, err);
-        if (rc == COFFER_OK && columns[i].phase != COFFER_SEALED)
-            ++*open;
-        else if (rc == COFFER_OK)
-            say(s->env, ROTATE_NOTE, "plan", "%s.%s is sealed already", columns[i].table,
-                columns[i].name);
-    }
-    if (rc == COFFER_OK && refused > 0)
-        rc = error_set(
-            err, COFFER_E_REFUSED,
-            "%zu thing%s must be settled before these columns can be protected; see above", refused,
-            refused == 1 ? "" : "s");
-    return rc;
-}
-
+/* First of all, and a statement a line, to be copied. */
 static void
 say_grants(struct session *s)
 {
     struct buf grants;
-    char *line;
+    char *line, *end;
 
     buf_init(&grants, 4096);
     if (db_catalog_grants(s->database->db, "APPLICATION", &grants) == COFFER_OK && grants.len > 0) {
-        for (line = (char *)grants.ptr; line < (char *)grants.ptr + grants.len; line++) {
-            if (*line == '\n')
-                *line = ' ';
-        }
         say(s->env, ROTATE_NOTE, "plan",
             "each application's role needs, besides its rights on the table, which cover the companion unless they are "
-            "granted by column: %s", buf_cstr(&grants));
+            "granted by column:");
+        buf_u8(&grants, '\0');
+        for (line = (char *)grants.ptr; (end = strchr(line, '\n')) != NULL; line = end + 1) {
+            *end = '\0';
+            say(s->env, ROTATE_NOTE, "plan", "  %s", line);
+        }
     }
     buf_wipe(&grants);
+}
+
+/* Every name before anything is said.  `*begun`: columns that an earlier call began with; `*sealed`: that need nothing. */
+static int
+find_all(struct session *s, const struct rotate_column *asked, size_t count, size_t *begun, size_t *sealed,
+         struct coffer_error *err)
+{
+    size_t i;
+    int rc = COFFER_OK;
+
+    *begun = *sealed = 0;
+    for (i = 0; rc == COFFER_OK && i < count; i++) {
+        const struct keyring_column *record;
+
+        rc = plan_find(s, &asked[i], &record, err);
+        *begun += rc == COFFER_OK && record != NULL && record->phase != COFFER_SEALED;
+        *sealed += rc == COFFER_OK && record != NULL && record->phase == COFFER_SEALED;
+    }
+    return rc;
+}
+
+/* `*open`: columns that are to be worked on; `*begun`: those of them that only go on. */
+static int
+plan_all(struct session *s, const struct rotate_column *asked, size_t count,
+         struct keyring_column *columns, size_t *open, size_t *begun, struct coffer_error *err)
+{
+    struct plan_said said = {0};
+    size_t i, sealed;
+    bool known;
+    int rc = find_all(s, asked, count, begun, &sealed, err);
+
+    *open = 0;
+    if (rc == COFFER_OK && *begun + sealed < count)
+        say_grants(s);
+    for (i = 0; rc == COFFER_OK && i < count; i++) {
+        rc = plan_column(s, &asked[i], &columns[i], &known, &said, err);
+        if (rc != COFFER_OK)
+            break;
+        if (columns[i].phase == COFFER_SEALED)
+            say(s->env, ROTATE_NOTE, "protect", "%s.%s is sealed already", columns[i].table,
+                columns[i].name);
+        else if (known)
+            say(s->env, ROTATE_NOTE, "protect", "%s.%s is in phase %s, and goes on from there", columns[i].table,
+                columns[i].name, coffer_phase_name(columns[i].phase));
+        *open += columns[i].phase != COFFER_SEALED;
+    }
+    if (rc == COFFER_OK && said.refused > 0)
+        rc = error_set(err, COFFER_E_REFUSED,
+                       "%s must be settled before these columns can be protected; see above",
+                       counted(said.refused, "thing").text);
+    return rc;
 }
 
 /* All sealed already, and --scrub asked for: only the files are left to be done. */
@@ -364,7 +390,7 @@ rotate_protect(const struct rotate_env *env, const struct rotate_column *asked, 
     struct keyring_column *columns = mem_array(count + 1, sizeof *columns);
     struct session s;
     bool finished = false;
-    size_t open = 0;
+    size_t open = 0, begun = 0;
     int rc;
 
     if (columns == NULL)
@@ -379,11 +405,9 @@ rotate_protect(const struct rotate_env *env, const struct rotate_column *asked, 
     if (rc == COFFER_OK && s.database->restored)
         rc = session_require_registered(&s, err);
     if (rc == COFFER_OK)
-        rc = plan_all(&s, asked, count, columns, &open, err);
-    if (rc == COFFER_OK && open > 0)
+        rc = plan_all(&s, asked, count, columns, &open, &begun, err);
+    if (rc == COFFER_OK && open > begun)
         rc = predict(&s, columns, count, err);
-    if (rc == COFFER_OK && open > 0)
-        say_grants(&s);
     if (rc == COFFER_OK && open == 0)
         rc = go_on_with_open(&s, &open, err);
     if (rc == COFFER_OK && open == 0 && options->scrub && !options->plan_only)

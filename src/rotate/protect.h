@@ -4,11 +4,18 @@
 
 #include "rotate/machine.h"
 
+/* Of a plan so far. */
+struct plan_said {
+    size_t refused;          /* what must be settled first */
+    bool planner, unwatched; /* what holds for every column alike was said */
+};
+/* Is there such a column?  `*record` is the keyring's, NULL if it is not protected.  NOTFOUND names those that are near. */
+COFFER_MUST_CHECK int plan_find(struct session *s, const struct rotate_column *asked,
+                                const struct keyring_column **record, struct coffer_error *err);
 /* What a column becomes: its record as it would be put into the keyring (or, `*known`, as it is).
- * Says the plan; counts in
- * `*refused` what must be settled first. */
+ * Says the plan. */
 COFFER_MUST_CHECK int plan_column(struct session *s, const struct rotate_column *asked,
-                                  struct keyring_column *out, bool *known, size_t *refused,
+                                  struct keyring_column *out, bool *known, struct plan_said *said,
                                   struct coffer_error *err);
 /* Seal the first row of each table, store it, compare, roll back. */
 COFFER_MUST_CHECK int plan_rehearse(struct session *s, const struct rotation *rotation,

@@ -7,6 +7,7 @@
  * recorded under its MAC).
  */
 #include "base/mem.h"
+#include "base/number.h"
 #include "crypto/crypto.h"
 #include "ledger/certificate.h"
 #include "ledger/retire.h"
@@ -123,15 +124,16 @@ on_find(void *arg, const struct db_find *find, struct coffer_error *err)
     int rc;
 
     if (!find->unreadable && !accepted_by_name(search->s, find->column)) {
-        buf_format(&search->missing, "%s%s (%" PRIu64 ", one under %08x)",
-                   search->missing_count++ ? ", " : "", find->column, find->count, find->key_id);
+        buf_format(&search->missing, "%s%s (%s, one under %08x)",
+                   search->missing_count++ ? ", " : "", find->column,
+                   counted(find->count, "cell").text, find->key_id);
         return COFFER_OK;
     }
     rc = search_room(search, err);
     if (rc != COFFER_OK)
         return rc;
     line = find->unreadable ? mem_format("could not be read by this role: %s", find->column)
-                            : mem_format("%s (%" PRIu64 " cells)", find->column, find->count);
+                            : mem_format("%s (%s)", find->column, counted(find->count, "cell").text);
     if (line == NULL)
         return error_nomem(err);
     if (find->unreadable) {
@@ -349,15 +351,13 @@ must_be_zero(struct session *s, const struct column_count *counts, size_t n, uin
     }
     if (under > 0)
         rc = error_set(err, COFFER_E_REFUSED,
-                       "%" PRIu64
-                       " cells are still under key %08x: %.300s; coffer rotate moves them",
-                       under, key_id, buf_cstr(&text));
+                       "still under key %08x: %s: %.300s; coffer rotate moves them",
+                       key_id, counted(under, "cell").text, buf_cstr(&text));
     else if (quarantined > 0)
         rc = error_set(err, COFFER_E_REFUSED,
-                       "%" PRIu64 " cells are in quarantine and could be under key %08x; coffer "
-                                  "status lists them, repair or "
+                       "%s in quarantine could be under key %08x; coffer status lists them, repair or "
                        "delete those rows and rotate again",
-                       quarantined, key_id);
+                       counted(quarantined, "cell").text, key_id);
     buf_wipe(&text);
     return rc;
 }

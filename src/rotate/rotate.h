@@ -18,6 +18,7 @@ enum rotate_event_kind {
     ROTATE_NOTE,     /* something worth saying */
     ROTATE_WARN,
     ROTATE_DONE,     /* the evidence of a step that ended */
+    ROTATE_MUST,     /* what must be settled before the command can do its work */
 };
 struct rotate_event {
     enum rotate_event_kind kind;
@@ -110,16 +111,18 @@ COFFER_MUST_CHECK int rotate_destroy(const struct rotate_env *env, uint32_t key_
 struct rotate_column_status {
     const struct keyring_column *column;
     uint64_t rows, nulls, plaintext, quarantine;
+    uint64_t both; /* of those under a key: with the plaintext beside them, in phases shadow and dual */
     struct db_key_count keys[64];
     size_t key_count;
     bool exact;
     const char *plaintext_level; /* of what was there before: "readable", "not selectable", "not in live tuples", "not in the files" */
 };
 struct rotate_open { /* a rotation in this database that is not done */
-    char id[40], kind[16], step[16], line[KEYRING_NAME_MAX];
+    char id[40], kind[16], step[16], line[KEYRING_NAME_MAX]; /* line: "" where it is none of one line */
+    char columns[400]; /* of a protect or unprotect: their names, those that fit */
     uint32_t from_key, to_key;
     bool paused, aborting;
-    uint64_t done, total; /* cells of a rotation, rows of the pass of a protect */
+    uint64_t done, total; /* cells */
     int64_t started_us;
     char waiting[300]; /* for whom its gate waits, or "" */
 };

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `rotate`: which lines, which keys, and what is already under way. */
 #include "base/mem.h"
+#include "base/number.h"
 #include "rotate/predict.h"
 #include "rotate/machine.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -132,7 +132,7 @@ say_columns(struct session *s, const struct rotation *r)
         if (column != NULL)
             buf_format(&names, "%s%s.%s", i > 0 ? ", " : "", column->table, column->name);
     }
-    say(s->env, ROTATE_NOTE, "plan", "line %s: %zu column%s come%s along: %.400s", r->line,
+    say(s->env, ROTATE_NOTE, "rotate", "line %s: %zu column%s come%s along: %.400s", r->line,
         r->column_count, r->column_count == 1 ? "" : "s", r->column_count == 1 ? "s" : "",
         buf_cstr(&names));
     buf_wipe(&names);
@@ -148,7 +148,7 @@ rotate_once(struct session *s, const char *line, const struct uuid *split, size_
 
     *ran = rc == COFFER_OK || may_begin;
     if (rc == COFFER_OK)
-        say(s->env, ROTATE_NOTE, "plan", "going on with the rotation of line %s that is at step %s",
+        say(s->env, ROTATE_NOTE, "rotate", "going on with the rotation of line %s that is at step %s",
             line, rotation_step_name(r.step));
     else if (rc == COFFER_E_NOTFOUND && !may_begin) /* another command has ended it */
         return COFFER_OK;
@@ -206,9 +206,9 @@ say_column(struct session *s, const struct keyring_column *column, struct coffer
     db_table_free(table);
     if (rc != COFFER_OK)
         return rc;
-    say(s->env, ROTATE_NOTE, "plan", "%s.%s: line %s, %s, about %" PRIu64 " cells to re-encrypt",
+    say(s->env, ROTATE_NOTE, "plan", "%s.%s: line %s, %s, about %s to re-encrypt",
         column->table, column->name, column->line, coffer_phase_name(column->phase),
-        count->rows - count->nulls);
+        counted(count->rows - count->nulls, "cell").text);
     db_count_free(count);
     return COFFER_OK;
 }
@@ -246,6 +246,24 @@ run_lines(struct session *s, const struct uuid *ids, size_t n, struct coffer_err
     return rc;
 }
 
+/* --restored said of a database that is as the keyring saw it last: a rotation of a day's work begun by mistake.  A
+ * rotation that is open may be the one that a recovery began: that goes on. */
+static int
+refuse_restored(struct session *s, struct coffer_error *err)
+{
+    struct rotation open;
+    int rc = rotation_find_open(&s->database->journal, ROTATION_ROTATE, NULL, &open, err);
+
+    if (rc == COFFER_OK)
+        rotation_free(&open);
+    if (rc != COFFER_E_NOTFOUND)
+        return rc;
+    return error_set(err, COFFER_E_REFUSED,
+                     "%s is no restored copy: it is as this keyring saw it last, so that --restored has nothing to bring "
+                     "forward. Leave it away to rotate; if you did restore a backup, is this the database it went to?",
+                     s->database->name);
+}
+
 int
 rotate_run(const struct rotate_env *env, const char *const *columns, size_t count,
            const struct rotate_options *options, struct coffer_error *err)
@@ -253,11 +271,13 @@ rotate_run(const struct rotate_env *env, const char *const *columns, size_t coun
     struct uuid *ids = NULL;
     size_t n = 0;
     struct session s;
+    bool was_restored;
     int rc = session_open(&s, env, options, err);
 
     if (rc != COFFER_OK)
         return rc;
-    if (s.database->restored) {
+    was_restored = s.database->restored;
+    if (was_restored) {
         rc = recover(&s, err);
         if (options->plan_only) {
             session_close(&s);
@@ -266,12 +286,14 @@ rotate_run(const struct rotate_env *env, const char *const *columns, size_t coun
     }
     if (rc == COFFER_OK)
         rc = session_require_registered(&s, err);
+    if (rc == COFFER_OK && options->restored && !was_restored)
+        rc = refuse_restored(&s, err);
     if (rc == COFFER_OK)
         rc = refuse_open_protect(&s, err);
     if (rc == COFFER_OK)
         rc = columns_resolve(&s, columns, count, &ids, &n, err);
     if (rc == COFFER_OK && n == 0)
-        say(env, ROTATE_NOTE, "plan", "nothing to do: no column of this database is protected");
+        say(env, ROTATE_NOTE, options->plan_only ? "plan" : "rotate", "nothing to do: no column of this database is protected");
     if (rc == COFFER_OK && n > 0) {
         if (options->plan_only)
             rc = say_plan(&s, ids, n, err);
@@ -327,7 +349,7 @@ rotate_control(const struct rotate_env *env, enum rotate_control what, struct co
             rc = COFFER_OK;
     }
     if (rc == COFFER_OK)
-        say(env, ROTATE_DONE, "plan", "the rotation of line %s is %s", r.line,
+        say(env, ROTATE_DONE, "rotate", "the rotation of line %s is %s", r.line,
             what == ROTATE_PAUSE    ? "paused; coffer rotate --resume goes on"
             : what == ROTATE_RESUME ? "going on"
                                     : "being taken back: its values go back to the old key");

@@ -36,7 +36,7 @@ working_tables(struct session *s, struct coffer_error *err)
     }
     if (rc != COFFER_E_DB && rc != COFFER_E_NOTFOUND)
         return rc;
-    say(s->env, ROTATE_WARN, "plan", "Coffer's working table %s is gone; it is made anew", NAMES[i - 1]);
+    say(s->env, ROTATE_WARN, "check", "Coffer's working table %s is gone; it is made anew", NAMES[i - 1]);
     return db_catalog_install(s->database->db, err);
 }
 

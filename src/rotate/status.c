@@ -59,6 +59,7 @@ column_status(struct session *s, const struct keyring_column *column, bool exact
         out->rows = count->rows;
         out->nulls = count->nulls;
         out->plaintext = count->plaintext;
+        out->both = count->both;
         for (k = 0; k < count->key_count && k < 64; k++)
             out->keys[out->key_count++] = count->keys[k];
         set_quarantine_apart(out);
@@ -68,8 +69,57 @@ column_status(struct session *s, const struct keyring_column *column, bool exact
     return rc;
 }
 
+static void
+name_columns(struct session *s, const struct rotation *r, struct rotate_open *out)
+{
+    size_t at = 0, i;
+
+    for (i = 0; i < r->column_count; i++) {
+        const struct keyring_column *column = keyring_column_by_id(s->keyring, &r->columns[i]);
+        char name[2 * KEYRING_NAME_MAX + 4];
+
+        if (column == NULL)
+            continue;
+        snprintf(name, sizeof name, "%s%s.%s", at > 0 ? ", " : "", column->table, column->name);
+        if (at + strlen(name) + sizeof ", …" > sizeof out->columns) {
+            memcpy(out->columns + at, ", …", sizeof ", …");
+            return;
+        }
+        strcpy(out->columns + at, name);
+        at += strlen(name);
+    }
+}
+
+/* How far a protect or an unprotect is, from the counts of its columns. */
+static void
+phase_progress(const struct rotation *r, const struct rotate_status *status, struct rotate_open *out)
+{
+    size_t i, k, n;
+
+    out->done = out->total = 0;
+    for (i = 0; i < r->column_count; i++) {
+        for (n = 0; n < status->column_count; n++) {
+            const struct rotate_column_status *column = &status->columns[n];
+            uint64_t sealed = 0;
+
+            if (!uuid_equal(&column->column->id, &r->columns[i]))
+                continue;
+            for (k = 0; k < column->key_count; k++)
+                sealed += column->keys[k].cells;
+            out->total += sealed + column->plaintext;
+            if (r->kind == ROTATION_UNPROTECT)
+                out->done += column->plaintext;
+            else if (column->column->phase == COFFER_SHADOW) /* plaintext stays beside until the next phase */
+                out->done += sealed;
+            else
+                out->done += sealed > column->both ? sealed - column->both : 0;
+        }
+    }
+}
+
 static int
-open_status(struct session *s, struct rotate_open *out, bool *found, struct coffer_error *err)
+open_status(struct session *s, const struct rotate_status *status, struct rotate_open *out, bool *found,
+            struct coffer_error *err)
 {
     struct coffer_error reason = {0};
     struct walk_stats pass;
@@ -93,6 +143,10 @@ open_status(struct session *s, struct rotate_open *out, bool *found, struct coff
     out->started_us = r.started_us;
     rc = pass_totals(s, &r, r.pass, &pass, err);
     out->done = pass.rows_read;
+    if (r.kind == ROTATION_PROTECT || r.kind == ROTATION_UNPROTECT) {
+        name_columns(s, &r, out);
+        phase_progress(&r, status, out);
+    }
     if (rc == COFFER_OK && gate_check(s, &r, r.activate_epoch, NULL, &reason) == COFFER_E_NOTYET)
         snprintf(out->waiting, sizeof out->waiting, "%.290s", reason.message);
     rotation_free(&r);
@@ -179,7 +233,7 @@ fill(struct session *s, bool exact, struct rotate_status *out, struct coffer_err
         out->column_count++;
     }
     if (rc == COFFER_OK && rows)
-        rc = open_status(s, &out->open[0], &found, err);
+        rc = open_status(s, out, &out->open[0], &found, err);
     out->open_count = found;
     if (rc == COFFER_OK && found)
         progress_of(&out->open[0], out);

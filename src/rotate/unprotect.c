@@ -6,8 +6,8 @@
 #include "rotate/protect.h"
 
 #include "base/mem.h"
+#include "base/number.h"
 
-#include <inttypes.h>
 #include <string.h>
 
 static int
@@ -74,11 +74,11 @@ unprotect_columns(struct session *s, struct rotation *r, struct coffer_error *er
     if (rc == COFFER_OK && result.quarantined > 0)
         rc =
             error_set(err, COFFER_E_REFUSED,
-                      "%" PRIu64 " cells do not open and were left alone; coffer status lists them",
-                      result.quarantined);
+                      "%s could not be opened and stayed as they were; coffer status lists them",
+                      counted(result.quarantined, "cell").text);
     if (rc == COFFER_OK) {
-        say(s->env, ROTATE_DONE, "unseal", "%" PRIu64 " rows hold plaintext again",
-            result.stats.rows_done);
+        say(s->env, ROTATE_DONE, "unseal", "plaintext again: %s",
+            counted(result.stats.rows_done, "row").text);
         rc = phase_step(s, r, COFFER_SHADOW, COFFER_OFF, true, err);
     }
     if (rc == COFFER_OK)

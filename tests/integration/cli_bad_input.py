@@ -103,7 +103,7 @@ def cells():
 
     old = t.active_key()
     db.execute("update wards set guest = (select guest from wards where bed = 2) where bed = 1")
-    run("rotate", "--yes", t.URL, code=3, says=("1 cells do not open", "repair or delete", old))
+    run("rotate", "--yes", t.URL, code=3, says=("1 cell could not be opened", "repair or delete", old))
     check("its place is shown", [c["quarantine"] for c in t.out_json("status", "--exact", t.URL)["columns"]].count(1) == 1)
     check("the old key stays", [k["state"] for k in t.field_keys() if k["id"] == old] == ["draining"])
     db.execute("update wards set guest = null where bed = 1")
@@ -181,7 +181,7 @@ def tables():
     plan("nullkey.s", "column binding", "no declared NOT NULL primary key")
     plan("mixed.n", "must be settled first", "first id 2", code=3)
     plan("dated.d", "must be settled first", "no date", "first id 1", code=3)
-    plan("parent.s", "foreign key", "drop the foreign key first", code=3)
+    plan("parent.s", "foreign-key", "is what child.s refers to", code=3)
     plan("child.s", "foreign key", code=3)
     plan("computed.g", "computed by the database", code=3)
     plan("computed.s", "generated column")
@@ -193,7 +193,7 @@ def tables():
     plan("strictly.s", "s_sealed")
     plan("named.s", "part of the primary key", code=3)
     for column, code, words in (("shows_s.s", 1, "shows_s is a view, not a table"), ("nope.s", 1, ("no table nope", "there are: ")),
-                                ("cased.nope", 1, "table cased has no column nope"), ("cased", 2, "table.column"),
+                                ("cased.nope", 1, ("table cased has no column nope", "it has id, s")), ("cased", 2, "table.column"),
                                 ("cased.s:strange", 2, ("no type strange", "timestamp, uuid and json"))):
         run("protect", "--yes", t.URL, column, code=code, says=words)
     run("protect", "--yes", t.URL, "--bind", "tight", "cased.s", code=2, says="none, column or row")

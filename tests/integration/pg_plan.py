@@ -35,6 +35,33 @@ def check(what, holds):
     PASSED += 1
 
 
+def rows_of_a_table():
+    """Estimates of a table that is too large to count: one number for all its columns, near the truth, parts that add up."""
+    psql("CREATE TABLE wide(id int PRIMARY KEY, a text, b text, c text);"
+         "INSERT INTO wide SELECT i, 'a' || i, CASE WHEN i % 4 > 0 THEN 'b' || i END, repeat('c', 900 + i % 700) FROM generate_series(1, 20000) i;"
+         "ANALYZE wide")
+    coffer("protect", "--yes", "--shadow-only", "--duty", "1", *NOW, URL, "wide.a", "wide.b")
+    psql("VACUUM wide")
+    status = json.loads(coffer("status", "--json", URL))
+    columns = {c["column"]: c for c in status["columns"] if c["table"] == "public.wide"}
+    check("they are estimated", not columns["a"]["exact"] and not columns["b"]["exact"])
+    check("the rows are one number", columns["a"]["rows"] == columns["b"]["rows"])
+    check("which is near", 18000 < columns["a"]["rows"] < 22000)
+    for c in columns.values():
+        check("the parts add up", c["rows"] == c["nulls"] + sum(c["by_key"].values()) + c["plaintext"] + c["quarantine"])
+    check("a protect in shadow shows what is sealed", status["rotations"][0]["done"] == status["rotations"][0]["total"] > 30000)
+    check("under its columns", "protect of public.wide.a, public.wide.b: " in coffer("status", URL))
+    coffer("protect", "--yes", "--duty", "1", *NOW, URL, "wide.a", "wide.b")
+
+
+def foreign_keys():
+    psql("CREATE TABLE codes(code text PRIMARY KEY, alias text UNIQUE);"
+         "CREATE TABLE uses(id int PRIMARY KEY, alias text REFERENCES codes(alias))")
+    said = coffer("protect", "--plan", URL, "uses.alias", "codes.alias", code=3)
+    of, to = (next(line for line in said.splitlines() if f"{name}: foreign-key" in line) for name in ("uses.alias", "codes.alias"))
+    check("a foreign key goes where it stands", "must be settled first" in of and "drop the foreign key first" in of and "warning" not in of)
+    check("not where it points", "uses refers to the column" in to and "drop the foreign key first" not in to)
+
 
 def main():
     if shutil.which("psql") is None:
@@ -59,7 +86,10 @@ def main():
     plan = coffer("protect", "--plan", URL, "people.name")
     check("time and growth are predicted", re.search(r"people: 4000 rows, 2 passes; 100 were rewritten as they are and rolled back", plan))
     check("WAL and dead rows too", re.search(r"about [0-9.]+ [kMG]B of WAL .* of dead rows until VACUUM", plan))
-    check("rights are told", "GRANT USAGE ON SCHEMA coffer TO" in plan)
+    check("rights are told, first and a line each", re.match(r"plan +each application's role .*\nplan +GRANT USAGE ON SCHEMA coffer TO .*\n"
+                                                            r"plan +GRANT SELECT .*\nplan +GRANT INSERT, ", plan))
+    both = coffer("protect", "--plan", URL, "people.name", "people.city")
+    check("what holds for all columns is said once", both.count("pg_statistic") == 1 and both.count("pg_stat_statements") <= 1)
     check("nothing was changed", psql("SELECT xmin, * FROM people ORDER BY id") == before)
     if watched:
         check("a comparison is told", re.search(r"statement compares it: .*WHERE name = ", plan))
@@ -91,6 +121,8 @@ def main():
         check("and that is claimed", '"plaintext_level":"not in the files"' in open("d.json", encoding="utf-8").read())
     finally:
         psql("REVOKE pg_read_server_files FROM coffer_app", own_super)
+    rows_of_a_table()
+    foreign_keys()
     print(f"{PASSED} passed")
 
 

@@ -108,9 +108,10 @@ static const char column_sql[] =
     " JOIN pg_catalog.pg_type t ON t.oid = a.atttypid WHERE a.attrelid = $1 AND a.attnum = $2 AND "
     "t.typtype = 'd' AND (t.typnotnull OR EXISTS"
     " (SELECT FROM pg_catalog.pg_constraint k WHERE k.contypid = t.oid))"
-    " UNION ALL SELECT 'r', 'foreign-key', k.conname::text, 'a foreign key ' || CASE WHEN "
-    "k.conrelid = $1 THEN 'of' ELSE 'to' END || ' the column:"
-    " sealed values match nothing; drop it, or protect another column' FROM "
+    " UNION ALL SELECT 'r', 'foreign-key', k.conname::text, CASE WHEN k.conrelid = $1 AND $2 = ANY (k.conkey) THEN "
+    "'the column refers to ' || k.confrelid::pg_catalog.regclass::text || ' by it, and sealed values match nothing: drop "
+    "the foreign key first' ELSE k.conrelid::pg_catalog.regclass::text || ' refers to the column by it, and sealed values "
+    "match nothing: protect another column, or end the foreign key in that table' END FROM "
     "pg_catalog.pg_constraint k WHERE k.contype = 'f' AND k.conparentid = 0"
     " AND ((k.conrelid = $1 AND $2 = ANY (k.conkey)) OR (k.confrelid = $1 AND $2 = ANY "
     "(k.confkey)))"
@@ -149,7 +150,7 @@ static const char column_sql[] =
     " UNION ALL SELECT 'i', 'copy', s.stxname::text, 'extended statistics hold values of the "
     "column; they are rebuilt after it was sealed'"
     " FROM pg_catalog.pg_statistic_ext s WHERE s.stxrelid = $1 AND $2 = ANY (s.stxkeys::int2[])"
-    " UNION ALL SELECT 'i', 'copy', 'pg_statistic', 'the planner keeps common values of the "
+    " UNION ALL SELECT 'i', 'copy', 'pg_statistic', 'the planner keeps common values of a "
     "column; they are rebuilt after it was sealed'"
     " FROM pg_catalog.pg_attribute a WHERE a.attrelid = $1 AND a.attnum = $2"
     " UNION ALL SELECT DISTINCT 'w', 'copy', c.oid::pg_catalog.regclass::text || '.' || a.attname, "
@@ -233,7 +234,7 @@ statements(struct pg *pg, const struct pg_rel *rel, const char *column, struct d
         return rc;
     if (view[0] == '\0')
         return obstacle_add(out, 'i', "statement", "pg_stat_statements", err,
-                            "is not installed here: which statements compare, sort or join by the column is "
+                            "is not installed here: which statements compare, sort or join by a column is "
                             "for you to find");
     buf_init(&sql, PG_SQL_MAX);
     buf_init(&table, 4 * DB_NAME_MAX);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What touches a column and must be settled before it is protected.  SQL of views, triggers and
  * indexes is searched for the column's name, not parsed: what is found "may" touch it. */
+#include "base/number.h"
 #include "db/sqlite/internal.h"
 
 #include <ctype.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -221,9 +221,9 @@ say_misfits(struct scan *scan, struct misfits *misfits, struct coffer_error *err
         snprintf(advice, sizeof advice, "protect it as %s.%s:%s, which keeps them byte by byte, or ", scan->table->name,
                  scan->cell->plain, coffer_type_name(type));
     return obstacle_add(scan->out, 'r', "storage-class", scan->cell->plain, err,
-                        "%" PRIu64 " cells of %.60s.%.60s hold %s that is no %s as it would be written back; first %.60s; "
+                        "%s of %.60s.%.60s: %s that is no %s as it would be written back; first %.60s; "
                         "%.120scorrect them",
-                        misfits->count, scan->table->name, scan->cell->plain, what, coffer_type_name(scan->cell->type), buf_cstr(&misfits->first), advice);
+                        counted(misfits->count, "cell").text, scan->table->name, scan->cell->plain, what, coffer_type_name(scan->cell->type), buf_cstr(&misfits->first), advice);
 }
 
 static int
@@ -346,18 +346,28 @@ foreign_keys(struct db *db, struct scan *scan, struct coffer_error *err)
          .len = strlen(scan->cell->plain)},
     };
     struct db_result *result = NULL;
+    size_t i;
     int rc = sqlite_run(db,
-                        "SELECT 1 FROM pragma_foreign_key_list($1) WHERE \"from\"=$2 COLLATE "
-                        "NOCASE UNION ALL SELECT 1 FROM "
+                        "SELECT 1, \"table\" FROM pragma_foreign_key_list($1) WHERE \"from\"=$2 COLLATE "
+                        "NOCASE UNION ALL SELECT 0, s.name || '.' || f.\"from\" FROM "
                         "sqlite_schema s, pragma_foreign_key_list(s.name) f WHERE s.type='table' "
                         "AND f.\"table\"=$1 COLLATE NOCASE "
                         "AND f.\"to\"=$2 COLLATE NOCASE",
                         params, 2, &result, err);
 
-    if (rc == COFFER_OK && result->rows > 0)
-        rc = obstacle_add(
-            scan->out, 'r', "foreign-key", scan->cell->plain, err,
-            "is part of a foreign key, which envelopes cannot satisfy; drop the foreign key first");
+    for (i = 0; rc == COFFER_OK && i < result->rows; i++) {
+        const struct coffer_value *row = &result->cells[2 * i];
+
+        if (row[0].i64 == 1)
+            rc = obstacle_add(scan->out, 'r', "foreign-key", scan->cell->plain, err,
+                              "refers to table %.*s by a foreign key, which envelopes cannot satisfy; drop the foreign key first",
+                              (int)row[1].len, (const char *)row[1].data);
+        else
+            rc = obstacle_add(scan->out, 'r', "foreign-key", scan->cell->plain, err,
+                              "is what %.*s refers to, and envelopes match nothing; protect another column, or end that "
+                              "foreign key where it stands",
+                              (int)row[1].len, (const char *)row[1].data);
+    }
     db_result_free(result);
     return rc;
 }

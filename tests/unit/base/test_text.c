@@ -2,6 +2,7 @@
 #include "support/test.h"
 
 #include "base/bytes.h"
+#include "base/number.h"
 
 #include <string.h>
 
@@ -194,10 +195,29 @@ names_are_those_of_the_public_header(void **state)
     assert_string_equal(coffer_version(), COFFER_VERSION);
 }
 
+static void
+numbers_are_in_groups_and_nouns_in_their_number(void **state)
+{
+    char text[32];
+
+    grouped(999, text);
+    assert_string_equal(text, "999");
+    grouped(1000, text);
+    assert_string_equal(text, "1 000");
+    grouped(UINT64_MAX, text);
+    assert_string_equal(text, "18 446 744 073 709 551 615");
+    assert_string_equal(counted(0, "row").text, "0 rows");
+    assert_string_equal(counted(1, "cell").text, "1 cell");
+    assert_string_equal(counted(40000, "cell").text, "40 000 cells");
+    assert_string_equal(counted(1, "pass").text, "1 pass");
+    assert_string_equal(counted(2, "pass").text, "2 passes");
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(numbers_are_in_groups_and_nouns_in_their_number),
         cmocka_unit_test(hex_round_trips_and_is_strict),
         cmocka_unit_test(base64url_gives_the_answers_of_its_rfc),
         cmocka_unit_test(base64url_takes_one_text_for_the_same_bytes_only),
