@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "base/number.h"
 #include "cli/events.h"
 
 #include <string.h>

@@ -3,6 +3,7 @@
 #ifndef COFFER_CLI_EVENTS_H
 #define COFFER_CLI_EVENTS_H
 
+#include "base/number.h"
 #include "cli/cli.h"
 #include "rotate/rotate.h"
 

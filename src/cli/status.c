@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* coffer status */
 #include "base/mem.h"
-#include "base/number.h"
 #include "cli/commands.h"
 #include "cli/events.h"
 
