@@ -290,7 +290,7 @@ every_obstacle_is_named(void **state)
     assert_int_equal(db_obstacles(file->db, table, &age, &list, &err), COFFER_OK);
     assert_int_equal(obstacle_of(&list, "storage-class")->severity, 'r');
     assert_non_null(
-        strstr(obstacle_of(&list, "storage-class")->text, "2 cells of t.age hold text"));
+        strstr(obstacle_of(&list, "storage-class")->text, "2 cells of t.age: text that is no "));
     assert_non_null(strstr(obstacle_of(&list, "storage-class")->text, "id 5"));
     db_obstacles_free(&list);
 

@@ -221,7 +221,7 @@ a_cell_that_does_not_open_forbids_the_proof(void **state)
         "UPDATE wards SET guest=(SELECT guest FROM wards WHERE bed=8) WHERE bed=9"); /* bound to its
                                                                                         row */
     assert_int_equal(rotate_run(&b->env, NULL, 0, &b->options, &err), COFFER_E_REFUSED);
-    assert_non_null(strstr(err.message, "do not open"));
+    assert_non_null(strstr(err.message, "1 cell could not be opened"));
     assert_int_not_equal(bench_state_of(b, old), KEY_ESCROWED);
     bench_must(b, rotate_status(&b->env, true, &status, &err), &err);
     assert_int_equal(status->columns[5].quarantine, 1);
