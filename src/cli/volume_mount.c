@@ -231,7 +231,7 @@ const struct command command_volume_mount = {
         "read; those made under "
         "AES are written, too.\n\n"
         "  coffer volume mount /srv/pg.coffer /srv/pg\n"
-        "  coffer volume mount --format ecryptfs --passphrase-file pass /home/.secret /mnt\n",
+        "  coffer volume mount --passphrase-file pass /home/.secret /mnt\n",
     .options = options_mount,
     .more_options = options_passphrase,
     .words_min = 2,

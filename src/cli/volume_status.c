@@ -338,7 +338,7 @@ static const struct arg_option options_status[] = {
 const struct command command_volume_status = {
     .name = "volume status",
     .synopsis = "[--scan] MOUNTPOINT|LOWER",
-    .summary = "format, keys and what is under them, and how far a rotation is",
+    .summary = "keys, what is under them, how far a rotation is",
     .details = "A mount answers itself, without any key; a folder that is not mounted is opened as "
                "for a mount.\n\n"
                "  coffer volume status /srv/pg\n"
