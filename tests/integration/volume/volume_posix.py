@@ -551,7 +551,7 @@ def as_test(function, *options):
 
 
 for each in SCENARIOS:
-    if ROOT or each not in (chmod_and_chown, privileges_end_with_a_change, permissions_of_another):
+    if ROOT or each not in (modes_at_birth, chmod_and_chown, privileges_end_with_a_change, permissions_of_another):
         as_test(each)
 # With encrypted names of 143 bytes at most, what has no longer ones.
 for each in (open_flags, times_move_on, removed_folders):
