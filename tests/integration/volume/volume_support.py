@@ -66,7 +66,7 @@ class Volume:
                        if name.startswith("sanitizer"))
 
     def unmount(self, code=0):
-        done = subprocess.run([MOUNT, "--unmount", self.mnt], capture_output=True, text=True, timeout=120)
+        done = subprocess.run([MOUNT, "--unmount", self.mnt], capture_output=True, text=True, timeout=900)
         assert done.returncode == code, (done.returncode, done.stderr)
         return done.stderr
 
