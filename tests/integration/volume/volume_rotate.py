@@ -38,7 +38,7 @@ class Skip(Exception):
     """Cannot be tested here."""
 
 
-def run(*words, code=0, says=(), timeout=300):
+def run(*words, code=0, says=(), timeout=120):
     done = subprocess.run([COFFER, *map(str, words)], capture_output=True, text=True, check=False, timeout=timeout)
     assert "Sanitizer" not in done.stderr, done.stderr
     assert done.returncode == code, (words, done.returncode, done.stdout[-3000:], done.stderr[-3000:])
@@ -77,6 +77,7 @@ class World:
         os.environ.setdefault("XDG_RUNTIME_DIR", self.base)
         run("keyring", "init")
         self.lower, self.mnt = f"{self.base}/lower", f"{self.base}/mnt"
+        self.programs = []
         os.mkdir(self.lower)
         os.mkdir(self.mnt)
         run("volume", "create", *options, self.lower)
@@ -167,6 +168,9 @@ class World:
 
     def drop(self):
         os.chdir("/")
+        for program in self.programs:
+            program.kill()
+            program.wait()
         for line in open("/proc/self/mountinfo", encoding="utf-8").read().splitlines():
             where = line.split()[4]
             if where.startswith(self.base):
@@ -442,12 +446,14 @@ class Load:
 
     def __init__(self, w):
         self.w, self.programs, self.outputs = w, [], []
+        w.programs.clear()
         os.makedirs(f"{w.mnt}/load", exist_ok=True)
         for name, text, arg in (("writer", WRITER, f"{w.mnt}/load"), ("bank", BANK, f"{w.mnt}/bank.db")):
             output = f"{w.base}/{name}.out"
             self.outputs.append(output)
             self.programs.append(subprocess.Popen([sys.executable, "-c", text, arg], stdout=open(output, "w", encoding="ascii"),
                                                   stderr=open(output + ".err", "w", encoding="ascii")))
+        w.programs.extend(self.programs)
         wait_until(lambda: all(os.stat(o).st_size > 0 for o in self.outputs))
 
     def alive(self):
