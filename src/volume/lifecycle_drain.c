@@ -135,6 +135,24 @@ wait_there(struct life *life, struct volume_progress *progress, struct coffer_er
     }
 }
 
+/* A walk that an earlier command began goes on at the pace that this one asks for, if it does. */
+static int
+take_over_pace(struct life *life, struct coffer_error *err)
+{
+    const struct volume_pace *pace = &life->options->pace;
+    json_t *object, *request;
+    int rc;
+
+    if (pace->bytes_per_second == 0 && pace->duty == 0 && pace->latency_ratio == 0)
+        return COFFER_OK;
+    object = life_pace_json(pace);
+    request = object == NULL ? NULL : json_pack("{s:o}", "pace", object);
+    if (request == NULL)
+        return error_nomem(err);
+    rc = life_call(life, "throttle", request, NULL, err);
+    return rc == COFFER_E_NOTFOUND ? COFFER_OK : rc; /* it has just ended */
+}
+
 static int
 walk_there(struct life *life, bool *ours, struct volume_progress *progress,
            struct coffer_error *err)
@@ -151,6 +169,7 @@ walk_there(struct life *life, bool *ours, struct volume_progress *progress,
         rc = error_set(err, COFFER_E_NOTYET, "a walk of %s is running already", life->path);
     } else {
         life_say(life, "drain", "a walk is running already; waiting for it");
+        rc = take_over_pace(life, err);
     }
     if (rc == COFFER_E_CONFLICT) { /* started by somebody else just now */
         *ours = false;

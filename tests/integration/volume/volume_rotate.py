@@ -574,7 +574,7 @@ def killed_commands_and_mounts_are_taken_up():
                 else:  # its files, while nobody serves them
                     subprocess.run(["umount", "-l", w.mnt] if ROOT else ["fusermount3", "-u", "-z", w.mnt], capture_output=True)
             command.communicate(timeout=60)
-            w.rotate("--reencrypt", "--duty", "1")
+            w.rotate("--reencrypt", "--rate", "1000", "--duty", "1", "--latency-max", "1000")
             w.settled(before)
             if number % 3 == 0:
                 load.stop()
@@ -624,7 +624,7 @@ def postgresql_at_work():
             for command in (("--rewrap",), ("--reencrypt", "--cipher", "aes-256", "--encrypt-names")):
                 before = w.key()
                 count = int(pg(f"{BIN}/psql", *at, "-d", "bank", "-qAtX", "-c", "SELECT count(*) FROM pgbench_history"))
-                w.rotate(*command, "--duty", "0.8", timeout=600)
+                w.rotate(*command, "--duty", "0.8", "--latency-max", "1000", timeout=600)
                 w.settled(before)
                 assert bench.poll() is None, bench.stderr.read()
                 assert int(pg(f"{BIN}/psql", *at, "-d", "bank", "-qAtX", "-c", "SELECT count(*) FROM pgbench_history")) > count
