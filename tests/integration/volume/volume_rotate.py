@@ -561,7 +561,7 @@ def killed_commands_and_mounts_are_taken_up():
         for number in range(6):
             before = w.key()
             load = Load(w)
-            command = start("volume", "rotate", "--reencrypt", "--rate", "3", w.mnt)
+            command = start("volume", "rotate", "--reencrypt", "--rate", "3", "--duty", "1", "--latency-max", "1000", w.mnt)
             wait_until(lambda: out_json("volume", "status", w.mnt).get("walk", {}).get("files_done", 0) > number * 15)
             if number % 3 != 1:
                 command.kill()
