@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "cli/commands.h"
 #include "cli/reader.h"
+#include "cli/where.h"
 #include "field/field.h"
 
 #include <math.h>
@@ -390,6 +391,24 @@ print_failures(const struct cat *c)
     print_wrapped(stderr, line, 8, terminal_width(STDERR_FILENO));
 }
 
+/* Of a sealed column the database has ciphertext alone: a comparison would find nothing, or everything, and say so to nobody. */
+static int
+check_where(const struct cat *c, const char *where, struct coffer_error *err)
+{
+    for (size_t i = 0; where != NULL && i < c->table->column_count; i++) {
+        const struct cat_column *column = &c->columns[i];
+
+        if (column->sealed != NULL && column->info.phase >= COFFER_DUAL &&
+            where_names(where, column->column->name, column->companion != 0))
+            return error_set(err, COFFER_E_MISUSE,
+                             "--where compares %s.%s, which is sealed: the database holds only ciphertext of it.  Compare other "
+                             "columns there, and filter what is printed%s%s%s",
+                             c->table->name, column->column->name, column->companion != 0 ? "; for NULL ask " : "",
+                             column->companion != 0 ? column->info.sealed_name : "", column->companion != 0 ? " IS NULL" : "");
+    }
+    return COFFER_OK;
+}
+
 static int
 print_table(struct cat *c, struct db *db, struct coffer_error *err)
 {
@@ -400,6 +419,8 @@ print_table(struct cat *c, struct db *db, struct coffer_error *err)
     buf_init(&sql, 1u << 20);
     build_query(c, db, args_text(c->cli->args, "where"), &sql);
     rc = buf_status(&sql, err);
+    if (rc == COFFER_OK)
+        rc = check_where(c, args_text(c->cli->args, "where"), err);
     for (size_t i = 0; i < c->table->column_count && rc == COFFER_OK && !c->json; i++) {
         if (c->columns[i].hidden)
             continue;

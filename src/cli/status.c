@@ -10,18 +10,24 @@
 static json_t *
 column_json(const struct rotate_column_status *s)
 {
-    json_t *by_key = json_object();
+    json_t *by_key = json_object(), *cells = json_array();
 
+    for (size_t i = 0; i < s->cell_count; i++) {
+        json_t *row = json_loads(s->cells[i].place, 0, NULL); /* a long one is cut off */
+
+        json_array_append_new(cells, json_pack("{s:o,s:o,s:s}", "row", row != NULL ? row : json_string(s->cells[i].place), "key",
+                                               out_key(s->cells[i].key_id), "reason", s->cells[i].reason));
+    }
     for (size_t i = 0; i < s->key_count; i++) {
         char hex[9];
 
         json_object_set_new(by_key, key_hex(s->keys[i].key_id, hex), json_integer((json_int_t)s->keys[i].cells));
     }
-    return json_pack("{s:s,s:s,s:s,s:s,s:s,s:I,s:I,s:o,s:I,s:I,s:b,s:s}", "table", s->column->table, "column",
+    return json_pack("{s:s,s:s,s:s,s:s,s:s,s:I,s:I,s:o,s:I,s:I,s:o,s:b,s:s}", "table", s->column->table, "column",
                      s->column->name, "type", coffer_type_name(s->column->type), "phase",
                      coffer_phase_name(s->column->phase), "line", s->column->line, "rows", (json_int_t)s->rows,
                      "nulls", (json_int_t)s->nulls, "by_key", by_key, "plaintext", (json_int_t)s->plaintext,
-                     "quarantine", (json_int_t)s->quarantine, "exact", (int)s->exact, "plaintext_level", s->plaintext_level);
+                     "quarantine", (json_int_t)s->quarantine, "quarantined", cells, "exact", (int)s->exact, "plaintext_level", s->plaintext_level);
 }
 
 static json_t *
@@ -113,6 +119,29 @@ level_text(const char *level)
     return level;
 }
 
+/* Where the cells are that no walk could move. */
+static void
+print_quarantine(const struct rotate_status *s)
+{
+    bool first = true;
+
+    for (size_t i = 0; i < s->column_count; i++) {
+        const struct rotate_column_status *c = &s->columns[i];
+
+        for (size_t k = 0; k < c->cell_count; k++) {
+            char hex[9];
+
+            (void)printf("%squarantine %s.%s  row %s  %s%s  %s\n", first ? "\n" : "", c->column->table, c->column->name,
+                         c->cells[k].place, c->cells[k].key_id != 0 ? "key " : "plaintext",
+                         c->cells[k].key_id != 0 ? key_hex(c->cells[k].key_id, hex) : "", c->cells[k].reason);
+            first = false;
+        }
+        if (c->quarantine > c->cell_count)
+            (void)printf("quarantine %s.%s  and %llu more\n", c->column->table, c->column->name,
+                         (unsigned long long)(c->quarantine - c->cell_count));
+    }
+}
+
 /* How gone the plaintext is that was there before: one line a level, with its columns. */
 static void
 print_levels(const struct rotate_status *s)
@@ -145,6 +174,7 @@ print_text(const struct cli *cli, const struct rotate_status *s)
         (void)puts("No column of this database is protected.  Begin with: coffer protect DBURL TABLE.COLUMN");
     else
         print_columns(cli, s);
+    print_quarantine(s);
     print_levels(s);
     for (size_t i = 0; i < s->open_count; i++) {
         const struct rotate_open *o = &s->open[i];

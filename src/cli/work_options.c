@@ -9,7 +9,7 @@ const struct arg_option options_work[] = {
     {"settle", "TIME", "how long clients may still use what they hold, before the fence (5m; SQLite 0)"},
     {"grace", "TIME", "how long to wait between proof and escrow (1h; SQLite 0)"},
     {"rate", "N", "at most N rows a second"},
-    {"duty", "SHARE", "share of the time that may be spent writing, 0.01 to 1 (0.1)"},
+    {"duty", "SHARE", "share of the time that may be spent writing, 0.01 to 1 (0.1; 0.8 while nobody else is seen)"},
     {"lag-max", "TIME", "pause while a replica is further behind (10s)"},
     {"sessions-max", "N", "slow down above N active sessions"},
     {"latency-max", "RATIO", "slow down when the latency probe takes RATIO times its best (2)"},

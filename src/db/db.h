@@ -350,6 +350,9 @@ struct db_load {
     double replica_lag_seconds;
     uint64_t dead_tuples;
     uint64_t wal_bytes; /* since the server began; differences matter */
+    /* No sign of anybody else: on PostgreSQL no other client is connected to this database, on SQLite nobody else has committed
+     * since the last call on this connection (false at the first). */
+    bool alone;
 };
 COFFER_MUST_CHECK int db_load(struct db *db, const struct db_table *table, struct db_load *load,
                               struct coffer_error *err);

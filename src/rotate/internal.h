@@ -84,14 +84,20 @@ COFFER_MUST_CHECK int cells_transform(struct cells *cells, struct db_row *row, s
                                       walk_quarantine quarantine, void *arg, struct coffer_error *err);
 
 /* ---- quarantine: journal table "quarantine", key = column id / hash of the place ---- */
+/* `key_id`: of the envelope that stands there; 0: plaintext, or nothing that says its key. */
 COFFER_MUST_CHECK int quarantine_put(struct journal *journal, const struct keyring_column *column, const struct db_row *row,
-                                     size_t key_count, const char *reason, struct coffer_error *err);
+                                     size_t key_count, uint32_t key_id, const char *reason, struct coffer_error *err);
+/* Each cell in the order of its place's hash: `place` is its row key as JSON.  Edited rows are passed over and counted in `*tampered`. */
+typedef int (*quarantine_fn)(void *arg, uint32_t key_id, const char *place, const char *reason, struct coffer_error *err);
+COFFER_MUST_CHECK int quarantine_each(struct journal *journal, const struct uuid *column, quarantine_fn fn, void *arg,
+                                      size_t *tampered, struct coffer_error *err);
 COFFER_MUST_CHECK int quarantine_count(struct journal *journal, const struct uuid *column_or_null, uint64_t *count,
                                        struct coffer_error *err);
 /* Take out what has been repaired meanwhile: called at the start of each sweep, which puts back what still will not open. */
 COFFER_MUST_CHECK int quarantine_clear(struct journal *journal, const struct uuid *column, struct coffer_error *err);
 
 /* ---- throttle ---- */
+#define DUTY_DEFAULT 0.1 /* while others use the database */
 struct throttle;
 COFFER_MUST_CHECK int throttle_new(const struct throttle_options *options, struct host_database *database,
                                    const struct db_table *table, const struct os *os, struct throttle **out,

@@ -11,9 +11,10 @@
 #include <string.h>
 
 #define TRIAL_ROWS 100
-#define DUTY_DEFAULT 0.5
+#define WORK_RATIO 3.0 /* the work on a row, reading, opening and sealing included, to that of its UPDATE (docs/PERFORMANCE.md) */
 
 struct cost { /* of one table */
+    double duty; /* 0: the default */
     double rows, passes, seconds, wal, file_growth, dead, lag;
     uint64_t tried;
     uint64_t trial_microseconds;
@@ -44,6 +45,20 @@ time_text(double seconds, char out[32])
     return out;
 }
 
+/* "2.4 s, or 24 s while others use the database" */
+static const char *
+duration_text(const struct cost *cost, char out[120])
+{
+    char least[32], most[32];
+
+    if (cost->duty > 0)
+        snprintf(out, 120, "%s", time_text(cost->seconds / cost->duty, least));
+    else
+        snprintf(out, 120, "%s of work, up to %s while others use the database (--duty)",
+                 time_text(cost->seconds, least), time_text(cost->seconds / DUTY_DEFAULT, most));
+    return out;
+}
+
 /* Bytes that a row grows by: the envelope, less the plaintext that it replaces. */
 static double
 growth(const struct keyring_column *column, uint64_t value_bytes)
@@ -62,8 +77,7 @@ static int
 table_cost(struct session *s, const struct keyring_column *columns, size_t count, const char *name,
            struct cost *out, struct coffer_error *err)
 {
-    double duty = s->options->throttle.duty > 0 ? s->options->throttle.duty : DUTY_DEFAULT,
-           wider = 0;
+    double wider = 0;
     struct coffer_error reason = {0};
     struct db_trial trial = {0};
     struct db_table *table = NULL;
@@ -100,7 +114,8 @@ table_cost(struct session *s, const struct keyring_column *columns, size_t count
     if (rc == COFFER_OK) {
         out->passes = out->passes > 0 ? out->passes : 1;
         out->rows = (double)table->estimate_rows;
-        out->seconds *= out->rows * out->passes / duty;
+        out->seconds *= out->rows * out->passes * WORK_RATIO;
+        out->duty = s->options->throttle.duty;
         out->wal = (out->wal + wider) * out->rows * out->passes;
         out->file_growth = wider * out->rows;
         out->dead = ((double)trial.row_bytes + wider) * out->rows * out->passes;
@@ -113,7 +128,7 @@ table_cost(struct session *s, const struct keyring_column *columns, size_t count
 static void
 say_cost(struct session *s, const char *name, const struct cost *cost)
 {
-    char time[32], wal[32], file[32], dead[32], rate[32], server[280] = "";
+    char time[120], wal[32], file[32], dead[32], rate[32], server[280] = "";
     double lag_max =
         s->options->throttle.lag_seconds_max > 0 ? s->options->throttle.lag_seconds_max : 10;
 
@@ -139,7 +154,7 @@ say_cost(struct session *s, const char *name, const struct cost *cost)
         " were rewritten as they are and rolled back. From that: about %s by one worker; the "
         "table grows by %s%s",
         name, cost->rows, cost->passes, cost->passes > 1 ? "es" : "", cost->tried,
-        time_text(cost->seconds, time), bytes_text(cost->file_growth, file), server);
+        duration_text(cost, time), bytes_text(cost->file_growth, file), server);
 }
 
 int

@@ -383,6 +383,16 @@ go_on_with_open(struct session *s, size_t *open, struct coffer_error *err)
     return COFFER_OK;
 }
 
+static int
+none_twice(const struct rotate_column *asked, size_t count, struct coffer_error *err)
+{
+    for (size_t i = 1; i < count; i++)
+        for (size_t k = 0; k < i; k++)
+            if (strcmp(asked[i].name, asked[k].name) == 0)
+                return error_set(err, COFFER_E_MISUSE, "column %s is given twice", asked[i].name);
+    return COFFER_OK;
+}
+
 int
 rotate_protect(const struct rotate_env *env, const struct rotate_column *asked, size_t count,
                const struct rotate_options *options, struct coffer_error *err)
@@ -404,6 +414,8 @@ rotate_protect(const struct rotate_env *env, const struct rotate_column *asked, 
         rc = interrupted_finish(&s, &finished, err);
     if (rc == COFFER_OK && s.database->restored)
         rc = session_require_registered(&s, err);
+    if (rc == COFFER_OK)
+        rc = none_twice(asked, count, err);
     if (rc == COFFER_OK)
         rc = plan_all(&s, asked, count, columns, &open, &begun, err);
     if (rc == COFFER_OK && open > begun)

@@ -75,12 +75,12 @@ row_name(const struct keyring_column *column, const struct db_row *row, size_t k
 
 int
 quarantine_put(struct journal *journal, const struct keyring_column *column,
-               const struct db_row *row, size_t key_count, const char *reason,
+               const struct db_row *row, size_t key_count, uint32_t key_id, const char *reason,
                struct coffer_error *err)
 { /* CONFLICT (another worker, or a busy database) is for the caller to try again: the row must be
      there */
     char name[KEYRING_NAME_MAX];
-    char place[2 * KEYRING_NAME_MAX];
+    char place[2 * KEYRING_NAME_MAX], key[9];
     struct buf old;
     uint64_t epoch = 0;
     json_t *json = NULL;
@@ -93,8 +93,9 @@ quarantine_put(struct journal *journal, const struct keyring_column *column,
         goto out;
 
     snprintf(place, sizeof place, "%s.%s", column->table, column->name);
-    json = json_pack("{s:s, s:o, s:s}", "column", place, "row",
-                     row_key_to_json(row->key, key_count), "reason", reason);
+    snprintf(key, sizeof key, "%08x", (unsigned)key_id);
+    json = json_pack("{s:s, s:o, s:s, s:s}", "column", place, "row",
+                     row_key_to_json(row->key, key_count), "key", key, "reason", reason);
     if (json != NULL)
         text = json_dumps(json, JSON_COMPACT);
     if (text == NULL) {
@@ -153,6 +154,41 @@ quarantine_count(struct journal *journal, const struct uuid *column_or_null, uin
     if (rc == COFFER_OK)
         *count = found + tampered;
     return rc;
+}
+
+struct each {
+    quarantine_fn fn;
+    void *arg;
+};
+
+static int
+each_row(void *arg, const struct journal_row *row, struct coffer_error *err)
+{
+    const struct each *each = arg;
+    json_t *json = json_loadb((const char *)row->content.ptr, row->content.len, 0, NULL);
+    const char *key = json_string_value(json_object_get(json, "key"));
+    const char *reason = json_string_value(json_object_get(json, "reason"));
+    char *place = json_dumps(json_object_get(json, "row"), JSON_COMPACT | JSON_ENCODE_ANY);
+    int rc = place == NULL || reason == NULL
+                 ? error_set(err, COFFER_E_FORMAT, "a row of the quarantine has no place or reason")
+                 : each->fn(each->arg, key != NULL ? (uint32_t)strtoul(key, NULL, 16) : 0, place,
+                            reason, err);
+
+    free(place);
+    json_decref(json);
+    return rc;
+}
+
+int
+quarantine_each(struct journal *journal, const struct uuid *column, quarantine_fn fn, void *arg,
+                size_t *tampered, struct coffer_error *err)
+{
+    struct each each = {fn, arg};
+    char prefix[40];
+
+    uuid_format(column, prefix);
+    strcat(prefix, "/");
+    return journal_list(journal, "quarantine", prefix, each_row, &each, tampered, err);
 }
 
 struct names {

@@ -42,7 +42,7 @@ struct rotate_env {
 
 struct throttle_options {
     double rows_per_second;   /* 0: no fixed limit */
-    double duty;              /* share of time a worker may be writing, 0 < duty ≤ 1; 0: default 0.1; 1: as fast as it goes */
+    double duty;              /* share of time a worker may be writing, 0 < duty ≤ 1; 0: 0.1, and 0.8 while nobody else is seen (db_load); 1: as fast as it goes */
     double lag_seconds_max;   /* replica lag above which it pauses; 0: 10 */
     double sessions_max;      /* active sessions above which it slows; 0: no limit */
     double latency_ratio_max; /* slows when its latency probe takes more than this times its best; 0: 2 */
@@ -108,6 +108,12 @@ COFFER_MUST_CHECK int rotate_prove(const struct rotate_env *env, uint32_t key_id
 COFFER_MUST_CHECK int rotate_destroy(const struct rotate_env *env, uint32_t key_id, const char *const *waive, size_t waive_count,
                                      struct coffer_error *err);
 
+#define ROTATE_QUARANTINED_MAX 20
+struct rotate_quarantined { /* a cell that does not open, or is plaintext that cannot be sealed */
+    uint32_t key_id; /* of the envelope; 0: none */
+    char place[200];  /* its row key: [["int64",7]] */
+    char reason[200];
+};
 struct rotate_column_status {
     const struct keyring_column *column;
     uint64_t rows, nulls, plaintext, quarantine;
@@ -115,6 +121,8 @@ struct rotate_column_status {
     struct db_key_count keys[64];
     size_t key_count;
     bool exact;
+    struct rotate_quarantined *cells; /* the first ROTATE_QUARANTINED_MAX of them */
+    size_t cell_count;
     const char *plaintext_level; /* of what was there before: "readable", "not selectable", "not in live tuples", "not in the files" */
 };
 struct rotate_open { /* a rotation in this database that is not done */

@@ -193,11 +193,12 @@ lines_of(struct session *s, const struct uuid *ids, size_t n, char (*lines)[KEYR
 }
 
 static int
-say_column(struct session *s, const struct keyring_column *column, struct coffer_error *err)
+say_column(struct session *s, const struct keyring_column *column, uint32_t to_key, struct coffer_error *err)
 {
     struct db_table *table = NULL;
     struct db_cell_spec spec;
     struct db_count *count = NULL;
+    uint64_t moved = 0;
     int rc = column_table(s, column, &table, err);
 
     column_cell_spec(column, &spec);
@@ -206,15 +207,18 @@ say_column(struct session *s, const struct keyring_column *column, struct coffer
     db_table_free(table);
     if (rc != COFFER_OK)
         return rc;
+    for (size_t i = 0; i < count->key_count; i++) /* what an open rotation has moved */
+        if (to_key != 0 && count->keys[i].key_id == to_key)
+            moved = count->keys[i].cells;
     say(s->env, ROTATE_NOTE, "plan", "%s.%s: line %s, %s, about %s to re-encrypt",
         column->table, column->name, column->line, coffer_phase_name(column->phase),
-        counted(count->rows - count->nulls, "cell").text);
+        counted(count->rows - count->nulls - moved, "cell").text);
     db_count_free(count);
     return COFFER_OK;
 }
 
 static int
-say_plan(struct session *s, const struct uuid *ids, size_t n, struct coffer_error *err)
+say_plan(struct session *s, const struct rotation *open, const struct uuid *ids, size_t n, struct coffer_error *err)
 {
     struct keyring_column *columns = mem_array(n + 1, sizeof *columns);
     size_t i;
@@ -222,7 +226,7 @@ say_plan(struct session *s, const struct uuid *ids, size_t n, struct coffer_erro
 
     for (i = 0; rc == COFFER_OK && i < n; i++) {
         columns[i] = *keyring_column_by_id(s->keyring, &ids[i]);
-        rc = say_column(s, &columns[i], err);
+        rc = say_column(s, &columns[i], strcmp(columns[i].line, open->line) == 0 ? open->to_key : 0, err);
     }
     if (rc == COFFER_OK)
         rc = predict(s, columns, n, err);
@@ -264,10 +268,31 @@ refuse_restored(struct session *s, struct coffer_error *err)
                      s->database->name);
 }
 
+/* A rotation that is open already: a plan says so; one that somebody paused is not gone on with in passing. */
+static int
+look_for_open(struct session *s, struct rotation *open, struct coffer_error *err)
+{
+    struct coffer_error why = {0};
+    int rc = rotation_find_open(&s->database->journal, ROTATION_ROTATE, NULL, open, &why);
+
+    if (rc == COFFER_E_NOTFOUND)
+        return COFFER_OK;
+    if (rc != COFFER_OK)
+        return error_set(err, rc, "%s", why.message);
+    if (s->options->plan_only)
+        say(s->env, ROTATE_NOTE, "plan", "a rotation of line %s to key %08x is open (%s%s); coffer rotate%s goes on with it", open->line,
+            (unsigned)open->to_key, rotation_step_name(open->step), open->paused ? ", paused" : "",
+            open->paused ? " --resume" : "");
+    else if (open->paused)
+        return error_set(err, COFFER_E_NOTYET, "the rotation of line %s is paused; coffer rotate --resume goes on", open->line);
+    return COFFER_OK;
+}
+
 int
 rotate_run(const struct rotate_env *env, const char *const *columns, size_t count,
            const struct rotate_options *options, struct coffer_error *err)
 {
+    struct rotation open = {0};
     struct uuid *ids = NULL;
     size_t n = 0;
     struct session s;
@@ -291,12 +316,14 @@ rotate_run(const struct rotate_env *env, const char *const *columns, size_t coun
     if (rc == COFFER_OK)
         rc = refuse_open_protect(&s, err);
     if (rc == COFFER_OK)
+        rc = look_for_open(&s, &open, err);
+    if (rc == COFFER_OK)
         rc = columns_resolve(&s, columns, count, &ids, &n, err);
     if (rc == COFFER_OK && n == 0)
         say(env, ROTATE_NOTE, options->plan_only ? "plan" : "rotate", "nothing to do: no column of this database is protected");
     if (rc == COFFER_OK && n > 0) {
         if (options->plan_only)
-            rc = say_plan(&s, ids, n, err);
+            rc = say_plan(&s, &open, ids, n, err);
         else if (options->split != NULL && count == 0)
             rc = error_set(err, COFFER_E_MISUSE,
                            "--split moves just the columns that are named; name them");
@@ -306,6 +333,7 @@ rotate_run(const struct rotate_env *env, const char *const *columns, size_t coun
             rc = run_lines(&s, ids, n, err);
     }
     mem_free(ids);
+    rotation_free(&open);
     session_close(&s);
     return rc;
 }

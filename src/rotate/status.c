@@ -5,27 +5,34 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Quarantined cells are counted by the scan as plaintext or under their key; they are shown once.
- */
-static void
-set_quarantine_apart(struct rotate_column_status *status)
+/* Quarantined cells are counted by the scan as plaintext or under their key; they are shown once.  One that the scan
+ * did not see there has been repaired since. */
+static int
+set_apart(void *arg, uint32_t key_id, const char *place, const char *reason, struct coffer_error *err)
 {
-    uint64_t left = status->quarantine;
+    struct rotate_column_status *status = arg;
+    uint64_t *from = key_id == 0 ? &status->plaintext : NULL;
+    struct rotate_quarantined *cell;
     size_t i;
 
-    if (status->plaintext >= left) {
-        status->plaintext -= left;
-        return;
-    }
-    left -= status->plaintext;
-    status->plaintext = 0;
-    for (i = 0; i < status->key_count && left > 0; i++) {
-        uint64_t take = status->keys[i].cells < left ? status->keys[i].cells : left;
-
-        status->keys[i].cells -= take;
-        left -= take;
-    }
-    status->quarantine -= left; /* repaired since it was found */
+    for (i = 0; i < status->key_count && from == NULL; i++)
+        if (status->keys[i].key_id == key_id)
+            from = &status->keys[i].cells;
+    if (from == NULL || *from == 0)
+        return COFFER_OK;
+    --*from;
+    status->quarantine++;
+    if (status->cell_count == ROTATE_QUARANTINED_MAX)
+        return COFFER_OK;
+    if (status->cells == NULL)
+        status->cells = mem_array(ROTATE_QUARANTINED_MAX, sizeof *status->cells);
+    if (status->cells == NULL)
+        return error_nomem(err);
+    cell = &status->cells[status->cell_count++];
+    cell->key_id = key_id;
+    snprintf(cell->place, sizeof cell->place, "%s", place);
+    snprintf(cell->reason, sizeof cell->reason, "%s", reason);
+    return COFFER_OK;
 }
 
 /* `rows`: Coffer's working tables are there.  A restored copy may lack them, and companions too. */
@@ -53,8 +60,6 @@ column_status(struct session *s, const struct keyring_column *column, bool exact
     if (rc == COFFER_OK && rows)
         rc = plaintext_level(s, &column->id, &level, err);
     out->plaintext_level = plaintext_level_name(level);
-    if (rc == COFFER_OK && rows)
-        rc = quarantine_count(&s->database->journal, &column->id, &out->quarantine, err);
     if (rc == COFFER_OK) {
         out->rows = count->rows;
         out->nulls = count->nulls;
@@ -62,8 +67,9 @@ column_status(struct session *s, const struct keyring_column *column, bool exact
         out->both = count->both;
         for (k = 0; k < count->key_count && k < 64; k++)
             out->keys[out->key_count++] = count->keys[k];
-        set_quarantine_apart(out);
     }
+    if (rc == COFFER_OK && rows)
+        rc = quarantine_each(&s->database->journal, &column->id, set_apart, out, NULL, err);
     db_count_free(count);
     db_table_free(table);
     return rc;
@@ -280,6 +286,8 @@ rotate_status_free(struct rotate_status *status)
 {
     if (status == NULL)
         return;
+    for (size_t i = 0; i < status->column_count; i++)
+        mem_free(status->columns[i].cells);
     mem_free(status->columns);
     mem_free(status->open);
     mem_free(status->clients);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The throttle: how long a worker waits after each batch.
  *
- *   duty, rows/s, WAL/s   a pause after each batch, in proportion
+ *   duty, rows/s, WAL/s   a pause after each batch, in proportion; where nobody chose a duty, it is higher while the database is
+ *                         not used by anybody else
  *   latency, sessions     slow: that pause is stretched, twice as long at every bad look, up to 32
  * times; it shrinks again when two looks in a row were good lag, dead tuples, window, flag file,
  * command hold: nothing is done until it is over; lag and dead tuples must fall to 0.7 of the limit
@@ -26,6 +27,7 @@
 #define RELEASE 0.7        /* of a limit: where a hold ends */
 #define PROBE_FLOOR_MS 5.0 /* a probe below this is never slow */
 #define PROBES 5
+#define DUTY_ALONE 0.8 /* while nobody else is seen, unless somebody chose */
 
 extern char **environ;
 
@@ -40,6 +42,7 @@ struct throttle {
     int64_t look_at_ms, command_at_ms;
     bool command_holds, lag_holds, dead_holds;
     struct db_load load;
+    bool duty_chosen;
     uint64_t wal_before;
     int64_t wal_at_ms;
     double wal_rate;
@@ -56,8 +59,9 @@ settle(struct throttle *t)
 {
     struct throttle_options *o = &t->options;
 
+    t->duty_chosen = o->duty > 0;
     if (!(o->duty > 0) || o->duty > 1)
-        o->duty = o->duty > 1 ? 1 : 0.1;
+        o->duty = o->duty > 1 ? 1 : DUTY_DEFAULT;
     if (!(o->lag_seconds_max > 0))
         o->lag_seconds_max = 10;
     if (!(o->latency_ratio_max > 0))
@@ -346,7 +350,8 @@ static double
 pause_for(const struct throttle *t, uint64_t rows, double busy_ms)
 {
     const struct throttle_options *o = &t->options;
-    double pause = busy_ms * (1 / o->duty - 1);
+    double duty = !t->duty_chosen && t->load.alone ? DUTY_ALONE : o->duty;
+    double pause = busy_ms * (1 / duty - 1);
     double other;
 
     if (o->rows_per_second > 0) {

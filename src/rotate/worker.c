@@ -42,6 +42,7 @@ struct walker {
     char guard_sql[200];
     struct stages *stages;
     double target_ms; /* of one write */
+    double least_ms;  /* the shortest so far; 0 none */
     size_t batch_rows, batch_max, rows_least;
     size_t bytes_per_row;
     int64_t progress_at_ms, started_ms;
@@ -149,6 +150,20 @@ walker_close(struct walker *w)
 
 /* ---- one batch ---- */
 
+/* The key of what stands in a cell; 0 if it says none. */
+static uint32_t
+stored_key(const struct db_cell *cell, const struct walk_column *column)
+{
+    struct coffer_envelope_info info;
+    struct bytes stored = column->want.cell.sealed != NULL
+                              ? cell->sealed
+                              : bytes_of(cell->plain.data, cell->plain.len);
+
+    if (column->want.cell.sealed == NULL && cell->sealed.ptr != NULL)
+        stored = cell->sealed; /* in place: the adapter has told it from plaintext */
+    return stored.ptr != NULL && envelope_parse(stored, &info, NULL) == COFFER_OK ? info.key_id : 0;
+}
+
 static int
 to_quarantine(struct walker *w, const struct staged *staged, struct coffer_error *err)
 {
@@ -157,8 +172,12 @@ to_quarantine(struct walker *w, const struct staged *staged, struct coffer_error
     for (size_t i = 0; rc == COFFER_OK && i < staged->refusal_count; i++) {
         const struct refusal *refusal = &staged->refusals[i];
 
-        rc = quarantine_put(&w->worker->database->journal, refusal->column->column,
-                            &staged->batch->rows[refusal->row], w->table->table->key_count,
+        const struct db_row *row = &staged->batch->rows[refusal->row];
+
+        rc = quarantine_put(&w->worker->database->journal, refusal->column->column, row,
+                            w->table->table->key_count,
+                            stored_key(&row->cells[refusal->column - w->table->columns],
+                                       refusal->column),
                             refusal->reason, err);
         w->stats->quarantined += rc == COFFER_OK;
         w->chunk.stats.quarantined += rc == COFFER_OK;
@@ -213,9 +232,9 @@ write_batch(struct walker *w, struct db_batch *batch, unsigned wait_ms, struct c
  * the disk's time to sync a commit, which fewer rows do not save: without a floor a slow disk takes
  * a batch down to a row, and keeps it there. */
 static size_t
-shrunk(const struct walker *w, size_t limit, double write_ms)
+shrunk(const struct walker *w, size_t limit, double target_ms, double write_ms)
 {
-    size_t rows = (size_t)((double)limit * (w->target_ms / write_ms)) + 1;
+    size_t rows = (size_t)((double)limit * (target_ms / write_ms)) + 1;
 
     if (rows >= w->rows_least || write_ms > SYNC_MS_MAX)
         return rows;
@@ -227,12 +246,17 @@ static void
 adapt(struct walker *w, const struct db_batch *batch, size_t limit, double write_ms)
 {
     size_t by_bytes;
+    double target_ms;
 
+    /* What a commit itself takes, as the shortest write shows it, is waited for anyway: the rows may take as long again. */
+    if (batch->count != 0 && (w->least_ms <= 0 || write_ms < w->least_ms))
+        w->least_ms = write_ms;
+    target_ms = 2 * w->least_ms > w->target_ms && w->least_ms < SYNC_MS_MAX ? 2 * w->least_ms : w->target_ms;
     if (batch->count != 0)
         w->bytes_per_row = (w->bytes_per_row + batch->storage.len / batch->count + 1) / 2;
-    if (write_ms > w->target_ms)
-        w->batch_rows = shrunk(w, limit, write_ms);
-    else if (batch->count == limit && write_ms < 0.6 * w->target_ms && w->batch_rows <= limit)
+    if (write_ms > target_ms)
+        w->batch_rows = shrunk(w, limit, target_ms, write_ms);
+    else if (batch->count == limit && write_ms < 0.6 * target_ms && w->batch_rows <= limit)
         w->batch_rows = 2 * limit;
     if (w->batch_rows > w->batch_max)
         w->batch_rows = w->batch_max;

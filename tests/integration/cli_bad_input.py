@@ -104,7 +104,17 @@ def cells():
     old = t.active_key()
     db.execute("update wards set guest = (select guest from wards where bed = 2) where bed = 1")
     run("rotate", "--yes", t.URL, code=3, says=("1 cell could not be opened", "repair or delete", old))
-    check("its place is shown", [c["quarantine"] for c in t.out_json("status", "--exact", t.URL)["columns"]].count(1) == 1)
+    found = {c["column"]: c for c in t.out_json("status", "--exact", t.URL)["columns"]}["guest"]
+    check("its place is shown", found["quarantine"] == 1 and
+          [(c["row"], c["key"]) for c in found["quarantined"]] == [([["text", "W"], ["int64", 1]], old)])
+    check("it is counted apart from its key, and only there", found["by_key"].get(old, 0) == 0 and
+          sum(found["by_key"].values()) == found["rows"] - found["nulls"] - 1)
+    shown = run("status", t.URL).stdout
+    check("status shows it to people", all(x in shown for x in ("quarantine wards.guest", '[["text","W"],["int64",1]]', "key " + old)))
+    for where in ("guest = 'guest 1'", "bed = 1 and guest > 'a'"):
+        run("cat", "--where", where, t.URL, "wards", code=2, says=("wards.guest, which is sealed",))
+    check("ciphertext can be asked for NULL", run("cat", "--where", "guest is null", t.URL, "wards").stdout.count("\n") == 1)
+    run("protect", "--yes", t.URL, "patients.note", "patients.note", code=2, says=("given twice",))
     check("the old key stays", [k["state"] for k in t.field_keys() if k["id"] == old] == ["draining"])
     db.execute("update wards set guest = null where bed = 1")
     run("rotate", "--yes", t.URL)

@@ -168,13 +168,17 @@ pg_load(struct db *db, const struct db_table *table, struct db_load *load, struc
                      " (SELECT coalesce(sum(n_dead_tup), 0)::int8 FROM "
                      "pg_catalog.pg_stat_all_tables WHERE relid = $1 OR relid IN"
                      " (SELECT p.relid FROM pg_catalog.pg_partition_tree($1) p)),"
-                     " pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), '0/0')::int8",
+                     " pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), '0/0')::int8,"
+                     " (SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE datname = "
+                     "pg_catalog.current_database() AND backend_type = 'client backend'"
+                     " AND pid <> pg_catalog.pg_backend_pid() AND application_name NOT LIKE 'coffer%')",
                      &params, &result, err);
     if (rc == COFFER_OK) {
         load->active_sessions = number(result, 0);
         load->replica_lag_seconds = number(result, 1) / 1000;
         load->dead_tuples = (uint64_t)pg_int(result, 0, 2);
         load->wal_bytes = (uint64_t)pg_int(result, 0, 3);
+        load->alone = pg_int(result, 0, 4) == 0;
     }
     PQclear(result);
     pg_params_wipe(&params);

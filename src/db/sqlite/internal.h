@@ -11,6 +11,7 @@ struct sqlite_db {
     sqlite3 *handle;
     int busy_ms;
     int synchronous;  /* what relax() changed; 0: nothing */
+    int64_t data_version; /* at the last db_load(); 0: none yet */
     double locked_ms; /* when the write transaction began, by the steady clock */
 };
 

@@ -93,7 +93,20 @@ static int
 load_figures(struct db *db, const struct db_table *table, struct db_load *load,
              struct coffer_error *err)
 {
-    return COFFER_OK; /* no server, no figures: zeros */
+    struct sqlite_db *sqlite = (struct sqlite_db *)db;
+    sqlite3_stmt *stmt;
+    int64_t version = 0;
+    int rc = sqlite_prepare(db, "PRAGMA data_version", &stmt, err);
+
+    /* No server, no figures.  But the version changes with the commits of others, and only theirs. */
+    if (rc != COFFER_OK)
+        return rc;
+    if (sqlite3_step(stmt) == SQLITE_ROW)
+        version = sqlite3_column_int64(stmt, 0);
+    (void)sqlite3_finalize(stmt);
+    load->alone = version != 0 && version == sqlite->data_version;
+    sqlite->data_version = version;
+    return COFFER_OK;
 }
 
 static int

@@ -2,6 +2,7 @@
 /* The command's own parts: the argument parser, values of options, CSV, progress, URLs. */
 #include "cli/cli.h"
 #include "cli/events.h"
+#include "cli/where.h"
 #include "support/test.h"
 
 #include <string.h>
@@ -127,6 +128,25 @@ progress_fits_the_terminal(void **state)
     assert_string_equal(text, "100%  5 rows");
 }
 
+static void
+a_condition_names_columns_outside_of_strings(void **state)
+{
+    (void)state;
+
+    assert_true(where_names("total > 5", "total", false));
+    assert_true(where_names("id=1 AND TOTAL>5", "total", false));
+    assert_true(where_names("o.\"total\" = 1", "total", false));
+    assert_true(where_names("x='it''s' and total=1", "total", false));
+    assert_true(where_names("total is not true", "total", false));
+    assert_false(where_names("subtotal > 5 or totals=1", "total", false));
+    assert_false(where_names("name = 'total' -- total\n and id=1 /* total */", "total", false));
+    assert_false(where_names("name = 'it''s total", "total", false));
+    assert_false(where_names("total IS NULL", "total", false));
+    assert_false(where_names("\"total\"  is  not null", "total", false));
+    assert_true(where_names("total IS NULL", "total", true));
+    assert_false(where_names("", "total", true));
+}
+
 int
 main(void)
 {
@@ -139,6 +159,7 @@ main(void)
         cmocka_unit_test(passwords_in_urls_are_seen),
         cmocka_unit_test(csv_quotes_as_postgresql_does),
         cmocka_unit_test(progress_fits_the_terminal),
+        cmocka_unit_test(a_condition_names_columns_outside_of_strings),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
