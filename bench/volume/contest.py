@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import socket
 import statistics
 import subprocess
@@ -177,6 +178,7 @@ def parse(options):
 @contextlib.contextmanager
 def contestants(o, names):
     """Those of `names` that can run here, open, in a folder of their own that is gone afterwards."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # through what closes and removes
     base = o.base = tempfile.mkdtemp(prefix="coffer-bench-", dir=o.dir)
     os.chmod(base, 0o755)
     here = []
