@@ -30,8 +30,9 @@ check_place(const struct keyring_column *column, const struct coffer_place *plac
         return COFFER_OK;
     if (place->count != column->part_count || place->parts == NULL)
         return error_set(err, COFFER_E_MISUSE,
-                         "%s.%s is bound to its row by %zu key parts, %zu were given",
-                         column->table, column->name, column->part_count, place->count);
+                         "%s.%s is bound to its row by %zu key part%s; given: %zu",
+                         column->table, column->name, column->part_count,
+                         column->part_count == 1 ? "" : "s", place->count);
     for (i = 0; i < place->count; i++) {
         if (place->parts[i].type != column->parts[i].type)
             return error_set(err, COFFER_E_MISUSE,

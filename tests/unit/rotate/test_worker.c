@@ -334,7 +334,7 @@ a_chunk_without_its_frontier_is_found(void **state)
     fixture_free(&w.f);
 }
 
-/* Whatever happens takes 5 ms by this clock: a disk that is slow to sync. */
+/* Whatever happens takes 5 ms by this clock, however many rows it has: a disk that is slow to sync. */
 static int64_t
 slow_clock(const struct os *os)
 {
@@ -359,7 +359,8 @@ a_slow_disk_does_not_make_batches_of_a_row(void **state)
     w.f.options.throttle.duty = 0.5;
     assert_int_equal(walk(&w), COFFER_OK);
     assert_int_equal(w.stats.rows_done, 3000);
-    assert_in_range(w.stats.batches, 10, 3000 / 64 + 1); /* short ones all the same */
+    /* Not of a row; and since more rows take no longer, they grow, though not at once to the whole table. */
+    assert_in_range(w.stats.batches, 5, 3000 / 64 + 1);
     fixture_free(&w.f);
 }
 
