@@ -141,7 +141,7 @@ def working_rows():
             c.executescript(sql)
         c.close()
 
-    for sql, words in (("update coffer_meta set content = replace(content, '1', '2') where key = 'seen'", ("edited or moved", "Restore")),
+    for sql, words in (("update coffer_meta set content = content || ' ' where key = 'seen'", ("edited or moved", "Restore")),
                        ("update coffer_meta set epoch = epoch + 1 where key = 'seen'", ("edited or moved",)),
                        ("delete from coffer_meta where key = 'seen'", ('row "seen"', "is gone")),
                        ("update coffer_meta set content = replace(content, 'a', 'b') where key = 'database'", ("edited",))):
