@@ -21,6 +21,7 @@
 #define BATCH_ROWS_START 200
 #define BATCH_ROWS_MAX 4000
 #define SQLITE_ROWS_LEAST 64
+#define SLOW_COMMIT 4          /* times the target */
 #define SYNC_MS_MAX 100        /* what takes longer is no sync */
 #define BATCH_BYTES (4u << 20) /* of stored values: keeps memory flat when rows are large */
 #define RENEW_MS (CHUNK_LEASE_MS / 3)
@@ -248,10 +249,11 @@ adapt(struct walker *w, const struct db_batch *batch, size_t limit, double write
     size_t by_bytes;
     double target_ms;
 
-    /* What a commit itself takes, as the shortest write shows it, is waited for anyway: the rows may take as long again. */
+    /* Where a commit itself takes much longer than a batch should, as the shortest write shows, it is waited for anyway: the
+     * rows may take as long again. */
     if (batch->count != 0 && (w->least_ms <= 0 || write_ms < w->least_ms))
         w->least_ms = write_ms;
-    target_ms = 2 * w->least_ms > w->target_ms && w->least_ms < SYNC_MS_MAX ? 2 * w->least_ms : w->target_ms;
+    target_ms = w->least_ms > SLOW_COMMIT * w->target_ms && w->least_ms < SYNC_MS_MAX ? 2 * w->least_ms : w->target_ms;
     if (batch->count != 0)
         w->bytes_per_row = (w->bytes_per_row + batch->storage.len / batch->count + 1) / 2;
     if (write_ms > target_ms)
