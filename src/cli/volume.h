@@ -17,6 +17,10 @@ struct cli_volume {
 /* For folders of eCryptfs that no keyring knows.  --passphrase-file or --wrapped-passphrase says that it is one. */
 extern const struct arg_option options_passphrase[];
 bool volume_by_passphrase(const struct cli *cli);
+/* A wrapping passphrase: the first line of --wrapping-file, else asked for with `question` (`confirm`: twice).  The caller frees it.
+ * REFUSED where there is neither, FORMAT for an empty line. */
+COFFER_MUST_CHECK int cli_wrapping(struct cli *cli, const char *question, bool confirm, struct secret **out,
+                                   struct coffer_error *err);
 /* The mount passphrase, from whichever of them; asks for a wrapping passphrase where no file has it. */
 COFFER_MUST_CHECK int cli_passphrase(struct cli *cli, struct secret **out,
                                      struct coffer_error *err);

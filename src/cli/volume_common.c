@@ -81,18 +81,17 @@ first_line(struct cli *cli, const char *path, struct secret **out, struct coffer
     return rc;
 }
 
-static int
-wrapping_passphrase(struct cli *cli, const char *wrapped, struct secret **out,
-                    struct coffer_error *err)
+int
+cli_wrapping(struct cli *cli, const char *question, bool confirm, struct secret **out,
+             struct coffer_error *err)
 {
     const char *file = args_text(cli->args, "wrapping-file");
-    char question[200];
     int rc;
 
+    *out = NULL;
     if (file != NULL)
         return first_line(cli, file, out, err);
-    (void)snprintf(question, sizeof question, "Passphrase that unwraps %.150s:", wrapped);
-    rc = prompt_secret(NULL, question, false, out, err);
+    rc = prompt_secret(NULL, question, confirm, out, err);
     if (rc == COFFER_E_REFUSED)
         rc = error_set(
             err, rc,
@@ -104,13 +103,15 @@ static int
 unwrap(struct cli *cli, const char *path, struct secret **out, struct coffer_error *err)
 {
     struct secret *wrapping = NULL;
+    char question[200];
     struct buf file;
     int rc;
 
+    (void)snprintf(question, sizeof question, "Passphrase that unwraps %.150s:", path);
     buf_init(&file, ECRYPTFS_WRAPPED_MAX);
     rc = cli->os->read_file(cli->os, path, ECRYPTFS_WRAPPED_MAX, &file, err);
     if (rc == COFFER_OK)
-        rc = wrapping_passphrase(cli, path, &wrapping, err);
+        rc = cli_wrapping(cli, question, false, &wrapping, err);
     if (rc == COFFER_OK) {
         rc = ecryptfs_unwrap(buf_view(&file), secret_expose(wrapping), (struct bytes){0}, out, err);
         if (rc != COFFER_OK)

@@ -11,29 +11,11 @@
 static int
 wrap(struct cli *cli, const struct secret *passphrase, struct buf *out, struct coffer_error *err)
 {
-    const char *file = args_text(cli->args, "wrapping-file");
     struct secret *wrapping = NULL;
-    struct bytes text;
-    int rc;
+    int rc = cli_wrapping(cli, "Passphrase to wrap it with:", true, &wrapping, err);
 
-    if (file != NULL)
-        rc = cli->os->read_secret(cli->os, file, 1024, &wrapping, err);
-    else
-        rc = prompt_secret(NULL, "Passphrase to wrap it with:", true, &wrapping, err);
-    if (rc == COFFER_E_REFUSED && file == NULL)
-        rc = error_set(
-            err, rc,
-            "there is no terminal to ask for the wrapping passphrase; use --wrapping-file");
-    if (rc == COFFER_OK) {
-        const uint8_t *end;
-
-        text = secret_expose(wrapping);
-        end = memchr(text.ptr, '\n', text.len);
-        if (end != NULL)
-            text.len = (size_t)(end - text.ptr);
-        rc = text.len == 0 ? error_set(err, COFFER_E_FORMAT, "%s: the first line is empty", file)
-                           : ecryptfs_wrap(secret_expose(passphrase), text, out, err);
-    }
+    if (rc == COFFER_OK)
+        rc = ecryptfs_wrap(secret_expose(passphrase), secret_expose(wrapping), out, err);
     secret_free(wrapping);
     return rc;
 }

@@ -102,6 +102,8 @@ void life_progress_read(const json_t *json, struct volume_progress *out);
 json_t *life_pace_json(const struct volume_pace *pace);
 void life_pace_read(const json_t *json, struct volume_pace *out);
 json_t *life_count_json(const struct volume_count *count);
-void life_count_read(const json_t *json, struct volume_count *out);
+/* FORMAT if it does not say every key: what is left out would look proven gone. */
+COFFER_MUST_CHECK int life_count_read(const json_t *json, struct volume_count *out,
+                                      struct coffer_error *err);
 
 #endif

@@ -100,10 +100,15 @@ life_count_json(const struct volume_count *c)
     size_t i;
 
     for (i = 0; keys != NULL && i < c->key_count; i++)
-        (void)json_array_append_new(keys, json_pack("{s:s,s:I,s:I,s:I}", "key", c->keys[i].key,
-                                                    "files", count_of(c->keys[i].files), "bytes",
-                                                    count_of(c->keys[i].bytes), "names",
-                                                    count_of(c->keys[i].names)));
+        if (json_array_append_new(keys, json_pack("{s:s,s:I,s:I,s:I}", "key", c->keys[i].key,
+                                                  "files", count_of(c->keys[i].files), "bytes",
+                                                  count_of(c->keys[i].bytes), "names",
+                                                  count_of(c->keys[i].names))) != 0) {
+            json_decref(keys); /* a key that is left out would look proven gone */
+            keys = NULL;
+        }
+    if (keys == NULL)
+        return NULL;
     return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "files", count_of(c->files),
                      "empty", count_of(c->empty), "bytes", count_of(c->bytes), "names",
                      count_of(c->names), "links", count_of(c->links), "folders",
@@ -111,13 +116,15 @@ life_count_json(const struct volume_count *c)
                      count_of(c->plain), "other_keys", count_of(c->other_keys), "keys", keys);
 }
 
-void
-life_count_read(const json_t *json, struct volume_count *out)
+int
+life_count_read(const json_t *json, struct volume_count *out, struct coffer_error *err)
 {
     const json_t *keys = json_object_get(json, "keys"), *key;
     size_t i;
 
     memset(out, 0, sizeof *out);
+    if (!json_is_array(keys) || json_array_size(keys) > sizeof out->keys / sizeof out->keys[0])
+        return error_set(err, COFFER_E_FORMAT, "the mount's count does not say its keys; is it of another version of coffer?");
     out->files = number(json, "files");
     out->empty = number(json, "empty");
     out->bytes = number(json, "bytes");
@@ -129,12 +136,11 @@ life_count_read(const json_t *json, struct volume_count *out)
     out->other_keys = number(json, "other_keys");
     json_array_foreach(keys, i, key)
     {
-        if (i >= sizeof out->keys / sizeof out->keys[0])
-            break;
         text(key, "key", out->keys[i].key, sizeof out->keys[i].key);
         out->keys[i].files = number(key, "files");
         out->keys[i].bytes = number(key, "bytes");
         out->keys[i].names = number(key, "names");
         out->key_count = i + 1;
     }
+    return COFFER_OK;
 }

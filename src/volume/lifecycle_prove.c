@@ -71,10 +71,10 @@ scan_there(struct life *life, const char *key, struct volume_count *count, struc
             return rc;
         ticket = json_integer_value(json_object_get(reply, "ticket"));
         if (json_is_object(json_object_get(reply, "count"))) {
-            life_count_read(json_object_get(reply, "count"), count);
+            rc = life_count_read(json_object_get(reply, "count"), count, err);
             read_find(reply, find);
             json_decref(reply);
-            return COFFER_OK;
+            return rc;
         }
         json_decref(reply);
         if (life_stopped(life))

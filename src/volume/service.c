@@ -23,6 +23,8 @@ struct scan {
     bool running; /* mutex: this and what follows */
     json_int_t ticket;
     char key[VOLUME_KEY_NAME + 1];
+    char lower[VOLUME_PATH_MAX]; /* of its own: a reload writes the setup meanwhile */
+    const struct volume_format *format;
     struct volume_count count;
     struct life_find find;
     int status;
@@ -147,8 +149,7 @@ scan_run(void *arg)
     const struct volume_service *service = scan->service;
     struct volume_count count = {0};
     struct coffer_error err = {0};
-    int rc = volume_scan(service->setup->lower, scan->fs, service->setup->format, service->volume,
-                         scan->key[0] != '\0' ? scan->key : NULL, on_find, scan, &count, &err);
+    int rc = volume_scan(scan->lower, scan->fs, scan->format, service->volume, scan->key[0] != '\0' ? scan->key : NULL, on_find, scan, &count, &err);
 
     pthread_mutex_lock(&scan->mutex);
     scan->count = count;
@@ -183,6 +184,8 @@ scan_start(struct scan *scan, struct volume_fs *fs, const char *key, struct coff
         pthread_join(scan->thread, NULL);
     scan->started = false;
     scan->fs = fs;
+    scan->format = scan->service->setup->format;
+    memcpy(scan->lower, scan->service->setup->lower, sizeof scan->lower);
     memset(&scan->find, 0, sizeof scan->find);
     snprintf(scan->key, sizeof scan->key, "%s", key != NULL ? key : "");
     scan->ticket++;
