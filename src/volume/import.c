@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "volume/import.h"
 
-#include "ledger/audit.h"
 #include "volume/ecryptfs/ecryptfs.h"
 #include "volume/fuse/mount.h"
 #include "volume/record.h"
+#include "volume/register.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -28,48 +28,15 @@ say(const struct work *work, const char *step, const char *text)
 
 /* ---- the beginning ---- */
 
-struct change {
-    struct keyring_database database;
-    char line[KEYRING_NAME_MAX];
-    const char *who;
-    int64_t now_us;
-};
-
-/* Database record and active key; what an earlier run made is taken up again. */
-static int
-change_import(struct keyring *kr, void *arg, struct coffer_error *err)
-{
-    struct change *c = arg;
-    uint32_t key = 0;
-    char id[37];
-    int rc;
-
-    for (size_t i = 0; i < keyring_database_count(kr); i++)
-        if (strcmp(keyring_database_at(kr, i)->name, c->database.name) == 0)
-            c->database = *keyring_database_at(kr, i);
-    uuid_format(&c->database.id, id);
-    (void)snprintf(c->line, sizeof c->line, "volume/%s", id);
-    if (keyring_active(kr, KEY_VOLUME, c->line) != NULL)
-        return COFFER_OK;
-    rc = keyring_database_put(kr, &c->database, err);
-    if (rc == COFFER_OK)
-        rc = keyring_key_add(kr, KEY_VOLUME, c->line, c->who, c->now_us, &key, err);
-    if (rc == COFFER_OK)
-        rc = keyring_key_used_in(kr, key, &c->database.id, err);
-    if (rc == COFFER_OK)
-        rc = keyring_key_move(kr, key, KEY_ACTIVE, c->now_us, err);
-    return rc;
-}
-
 /* The forms come from what is there; then the keyring's part, then the record. */
 static int
 begin(struct work *work, const char *lower, struct coffer_error *err)
 {
     const struct volume_env *env = work->env;
     const struct volume_import *import = work->import;
-    struct change change = {.who = env->who, .now_us = env->os->now_us(env->os)};
     struct volume_setup found;
     struct keyring *newest = NULL;
+    char details[160];
     int rc = volume_setup_passphrase(lower, &volume_ecryptfs, import->passphrase, import->salt,
                                      &import->options, &found, err);
 
@@ -78,27 +45,15 @@ begin(struct work *work, const char *lower, struct coffer_error *err)
     work->setup.options = found.options;
     work->setup.options.mixed_names = false;
     volume_setup_close(&found);
-    if (strlen("volume:") + strlen(work->setup.lower) >= sizeof change.database.name)
-        return error_set(err, COFFER_E_LIMIT, "the path of a volume has at most %zu bytes: %.100s…",
-                         sizeof change.database.name - sizeof "volume:", work->setup.lower);
-    rc = uuid_new(&change.database.id, err);
-    (void)snprintf(change.database.name, sizeof change.database.name, "volume:%.180s",
-                   work->setup.lower);
-    (void)snprintf(change.database.engine, sizeof change.database.engine, "%s",
-                   volume_ecryptfs.name);
-    change.database.keep_days = 400;
-    if (rc == COFFER_OK)
-        rc = audit_change(env->store, env->os, env->who, "volume.import", NULL, change_import,
-                          &change, &newest, err);
+    work->setup.format = &volume_ecryptfs;
+    snprintf(details, sizeof details, "{\"cipher\":\"aes-%u\",\"encrypt_names\":%s}", work->setup.options.key_bits,
+             work->setup.options.encrypt_names ? "true" : "false");
+    rc = volume_register(env, "volume.import", details, &work->setup, &newest, err);
     if (rc != COFFER_OK)
         return rc;
     keyring_free(work->keyring);
     work->keyring = newest;
-    work->setup.format = &volume_ecryptfs;
-    work->setup.in_keyring = true;
-    work->setup.id = change.database.id;
     work->setup.importing = true;
-    memcpy(work->setup.line, change.line, sizeof work->setup.line);
     return volume_setup_save(&work->setup, work->keyring, err);
 }
 

@@ -5,6 +5,7 @@
  * takes it up again: the path tells.
  */
 #include "volume/lifecycle_internal.h"
+#include "volume/register.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -13,49 +14,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-struct create {
-    struct keyring_database database;
-    char line[KEYRING_NAME_MAX];
-    const char *who;
-    int64_t now_us;
-};
-
-static void
-line_of(const struct uuid *id, char out[KEYRING_NAME_MAX])
-{
-    char text[37];
-
-    uuid_format(id, text);
-    snprintf(out, KEYRING_NAME_MAX, "volume/%s", text);
-}
-
-static int
-change_create(struct keyring *kr, void *arg, struct coffer_error *err)
-{
-    struct create *create = arg;
-    uint32_t key = 0;
-    size_t i;
-    int rc = COFFER_OK;
-
-    for (i = 0; i < keyring_database_count(kr); i++) {
-        const struct keyring_database *known = keyring_database_at(kr, i);
-
-        if (strcmp(known->name, create->database.name) == 0)
-            create->database = *known;
-    }
-    line_of(&create->database.id, create->line);
-    if (keyring_active(kr, KEY_VOLUME, create->line) != NULL)
-        return COFFER_OK;
-    rc = keyring_database_put(kr, &create->database, err);
-    if (rc == COFFER_OK)
-        rc = keyring_key_add(kr, KEY_VOLUME, create->line, create->who, create->now_us, &key, err);
-    if (rc == COFFER_OK)
-        rc = keyring_key_used_in(kr, key, &create->database.id, err);
-    if (rc == COFFER_OK)
-        rc = keyring_key_move(kr, key, KEY_ACTIVE, create->now_us, err);
-    return rc;
-}
 
 static int
 check_empty(const char *lower, struct coffer_error *err)
@@ -90,9 +48,7 @@ int
 volume_create(const struct volume_env *env, const char *lower, const struct volume_options *options,
               struct coffer_error *err)
 {
-    struct create create = {.who = env->who, .now_us = env->os->now_us(env->os)};
-    struct volume_setup setup = {
-        .format = &volume_ecryptfs, .in_keyring = true, .options = *options};
+    struct volume_setup setup = {.format = &volume_ecryptfs, .options = *options};
     struct keyring *newest = NULL;
     char *absolute = realpath(lower, NULL);
     char details[160], id[37];
@@ -102,32 +58,22 @@ volume_create(const struct volume_env *env, const char *lower, const struct volu
         return error_set(err, errno == ENOENT || errno == ENOTDIR ? COFFER_E_NOTFOUND : COFFER_E_IO,
                          "%s: %s", lower, strerror(errno));
     rc = check_empty(absolute, err);
-    if (rc == COFFER_OK && strlen("volume:") + strlen(absolute) >= sizeof create.database.name)
-        rc = error_set(err, COFFER_E_LIMIT, "the path of a volume has at most %zu bytes: %s",
-                       sizeof create.database.name - sizeof "volume:", absolute);
+    if (rc == COFFER_OK && strlen(absolute) >= sizeof setup.lower)
+        rc = error_set(err, COFFER_E_LIMIT, "the path %.200s… is too long", absolute);
     if (rc == COFFER_OK)
         rc = volume_lower_lock(absolute, &lock, err);
     if (rc == COFFER_OK)
         rc = check_empty(absolute, err); /* under the lock: of two at once, one makes it */
-    if (rc == COFFER_OK)
-        rc = uuid_new(&create.database.id, err);
     if (rc != COFFER_OK)
         goto out;
     if (setup.options.key_bits == 0)
         setup.options.key_bits = 256;
-    snprintf(create.database.name, sizeof create.database.name, "volume:%s", absolute);
-    snprintf(create.database.engine, sizeof create.database.engine, "%s", setup.format->name);
-    create.database.keep_days = 400;
     snprintf(details, sizeof details, "{\"cipher\":\"aes-%u\",\"encrypt_names\":%s}",
              setup.options.key_bits, setup.options.encrypt_names ? "true" : "false");
-    rc = audit_change(env->store, env->os, env->who, "volume.create", details, change_create,
-                      &create, &newest, err);
-    if (rc == COFFER_OK) {
-        setup.id = create.database.id;
-        memcpy(setup.line, create.line, sizeof setup.line);
-        snprintf(setup.lower, sizeof setup.lower, "%s", absolute);
+    snprintf(setup.lower, sizeof setup.lower, "%s", absolute);
+    rc = volume_register(env, "volume.create", details, &setup, &newest, err);
+    if (rc == COFFER_OK)
         rc = volume_setup_save(&setup, newest, err);
-    }
     if (rc == COFFER_OK && env->say != NULL) {
         char text[96];
 
