@@ -9,6 +9,7 @@
  * the end of the chunk, then by the sweep, and from the third pass on alone, with a short wait.
  */
 #include "base/mem.h"
+#include "rotate/batch_size.h"
 #include "rotate/chunk.h"
 #include "rotate/stage.h"
 
@@ -18,12 +19,6 @@
 
 #define CHUNK_ROWS_MIN 10000
 #define CHUNK_ROWS_MAX 50000
-#define BATCH_ROWS_START 200
-#define BATCH_ROWS_MAX 4000
-#define SQLITE_ROWS_LEAST 64
-#define SLOW_COMMIT 4          /* times the target */
-#define SYNC_MS_MAX 100        /* what takes longer is no sync */
-#define BATCH_BYTES (4u << 20) /* of stored values: keeps memory flat when rows are large */
 #define RENEW_MS (CHUNK_LEASE_MS / 3)
 #define RETRIES 3
 #define ALONE_PASS 3
@@ -42,10 +37,7 @@ struct walker {
     struct coffer_value guard_params[2];
     char guard_sql[200];
     struct stages *stages;
-    double target_ms; /* of one write */
-    double least_ms;  /* the shortest so far; 0 none */
-    size_t batch_rows, batch_max, rows_least;
-    size_t bytes_per_row;
+    struct batch_size size;
     int64_t progress_at_ms, started_ms;
     uint64_t started_done;
     struct chunk chunk;
@@ -91,7 +83,6 @@ choose_sizes(struct walker *w)
     const struct rotate_options *options = w->worker->options;
     const struct db_table *table = w->table->table;
     bool sqlite = db_engine(w->worker->database->db) == DB_SQLITE;
-    bool fast = options->throttle.duty >= 1;
     uint64_t rows = table->estimate_rows / 50;
 
     w->chunks.rows = rows < CHUNK_ROWS_MIN   ? CHUNK_ROWS_MIN
@@ -99,16 +90,8 @@ choose_sizes(struct walker *w)
                                              : rows;
     if (sqlite) /* nobody to share with; each chunk costs three synced writes */
         w->chunks.rows = CHUNK_ROWS_MAX;
-    /* SQLite has one writer: others wait for the whole of a batch, in sleeps of 1, 2, 5, 10 … ms.
-     * With 1 ms the first of them mostly suffices. */
-    w->target_ms = sqlite ? (fast ? 100 : 1) : (fast ? 200 : 10);
-    w->rows_least = sqlite ? SQLITE_ROWS_LEAST : 1;
-    w->batch_max = BATCH_ROWS_MAX;
-    w->batch_rows = fast ? 5 * BATCH_ROWS_START : BATCH_ROWS_START;
-    if (options->batch_rows != 0)
-        w->batch_rows = w->batch_max = options->batch_rows;
-    if (table->estimate_rows != 0)
-        w->bytes_per_row = (size_t)(table->estimate_bytes / table->estimate_rows);
+    batch_size_begin(&w->size, table, db_engine(w->worker->database->db), options->throttle.duty >= 1,
+                     options->batch_rows);
 }
 
 static int
@@ -229,44 +212,6 @@ write_batch(struct walker *w, struct db_batch *batch, unsigned wait_ms, struct c
     return db_walk_write(w->walk, batch, &w->guard, wait_ms, w->worker->rotation->id, err);
 }
 
-/* What a batch of `limit` rows that was too slow becomes.  Below some dozens of rows on SQLite it is
- * the disk's time to sync a commit, which fewer rows do not save: without a floor a slow disk takes
- * a batch down to a row, and keeps it there. */
-static size_t
-shrunk(const struct walker *w, size_t limit, double target_ms, double write_ms)
-{
-    size_t rows = (size_t)((double)limit * (target_ms / write_ms)) + 1;
-
-    if (rows >= w->rows_least || write_ms > SYNC_MS_MAX)
-        return rows;
-    return w->rows_least < 2 * limit ? w->rows_least : 2 * limit;
-}
-
-/* Aim each write at the target, from how long this one took. */
-static void
-adapt(struct walker *w, const struct db_batch *batch, size_t limit, double write_ms)
-{
-    size_t by_bytes;
-    double target_ms;
-
-    /* Where a commit itself takes much longer than a batch should, as the shortest write shows, it is waited for anyway: the
-     * rows may take as long again. */
-    if (batch->count != 0 && (w->least_ms <= 0 || write_ms < w->least_ms))
-        w->least_ms = write_ms;
-    target_ms = w->least_ms > SLOW_COMMIT * w->target_ms && w->least_ms < SYNC_MS_MAX ? 2 * w->least_ms : w->target_ms;
-    if (batch->count != 0)
-        w->bytes_per_row = (w->bytes_per_row + batch->storage.len / batch->count + 1) / 2;
-    if (write_ms > target_ms)
-        w->batch_rows = shrunk(w, limit, target_ms, write_ms);
-    else if (batch->count == limit && write_ms < 0.6 * target_ms && w->batch_rows <= limit)
-        w->batch_rows = 2 * limit;
-    if (w->batch_rows > w->batch_max)
-        w->batch_rows = w->batch_max;
-    by_bytes = w->bytes_per_row != 0 ? BATCH_BYTES / w->bytes_per_row + 1 : w->batch_rows;
-    if (w->batch_rows > by_bytes)
-        w->batch_rows = by_bytes;
-}
-
 /* Somebody else is at it: less at a time, after a pause that is different for every worker. */
 static int
 back_off(struct walker *w, struct coffer_error *err)
@@ -284,8 +229,7 @@ back_off(struct walker *w, struct coffer_error *err)
         say(env, ROTATE_WAIT, w->worker->step,
             "the database has been busy for %" PRId64 " s: %.400s",
             (now - w->conflict_since_ms) / 1000, err != NULL ? err->message : "");
-    if (w->batch_rows > 1)
-        w->batch_rows /= 2;
+    batch_size_halve(&w->size);
     if (env->os->random(env->os, &jitter, sizeof jitter, NULL) != COFFER_OK)
         jitter = 0;
     env->os->sleep_ms(env->os, wait_ms + wait_ms * jitter / 256);
@@ -414,7 +358,7 @@ static int
 read_ahead(struct walker *w, struct range *r, struct coffer_error *err)
 {
     struct db_batch *batch = NULL;
-    size_t limit = w->batch_rows;
+    size_t limit = w->size.rows;
     int rc = db_walk_read(w->walk, row_key_values(&r->ahead), row_key_values(r->until), limit,
                           &batch, err);
 
@@ -458,7 +402,7 @@ write_staged(struct walker *w, struct range *r, const struct staged *staged, int
     w->stats->rows_read += batch->count;
     w->chunk.stats.rows_read += batch->count;
     write_ms = written_in(w, writing, &waited_ms);
-    adapt(w, batch, r->limits[0], write_ms);
+    batch_size_adapt(&w->size, batch, r->limits[0], write_ms);
     count_outcomes(w, batch, &moved);
     if (moved != 0 && r->alone)
         rc = take_alone(w, batch, &r->at, err);
