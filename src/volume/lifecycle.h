@@ -51,7 +51,9 @@ struct volume_rotate_options {
  * NOTYET   no_wait and another walk runs     CANCELLED   as asked     LIMIT  too little space */
 COFFER_MUST_CHECK int volume_rotate(const struct volume_env *env, const char *path, const struct volume_rotate_options *options,
                                     struct coffer_error *err);
-/* Scan, and sign the certificate for `key_id` again. */
+/* Scan, and sign the certificate for `key_id` again: appended to `certificate`, the caller's.  The keyring stays as it is.
+ * REFUSED  units are under the key, cannot be read, or the key still writes     KEY  no key of this volume, or destroyed
+ * CANCELLED  as asked */
 COFFER_MUST_CHECK int volume_prove(const struct volume_env *env, const char *path, uint32_t key_id, struct volume_count *count,
                                    struct buf *certificate, struct coffer_error *err);
 

@@ -53,7 +53,9 @@ struct volume_setup {
  * passphrase.  docs/FORMAT.md "Volume keys".  `out`: 64 bytes, the caller frees. */
 COFFER_MUST_CHECK int volume_passphrase(const struct secret *material, uint32_t key_id, struct secret **out, struct coffer_error *err);
 
-/* Read the record of `lower` and take the keys of its line from `keyring`: the active one first (staged only: none writes, which is
+/* What fills `out` in gives it keys of its own, until volume_setup_close(); on failure it is as closed.
+ *
+ * Read the record of `lower` and take the keys of its line from `keyring`: the active one first (staged only: none writes, which is
  * refused), then all that open (staged, draining; fenced and later ones do not).  Slow: a key derivation for each.
  * NOTFOUND  no such folder; no record in it (the message says: coffer volume create, or --passphrase-file)
  * REFUSED   the volume belongs to another keyring; it is moved or a copy (the keyring knows another path) unless `accept_moved`
