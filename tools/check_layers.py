@@ -18,11 +18,16 @@ USES = {
     "host": ["api", "kek", "db", "ledger", "field"] + BELOW_FIELD,
     "rotate": ["host", "ledger", "db", "field"] + BELOW_FIELD,
     "volume": ["ledger"] + BELOW_FIELD,
-    "cli": ["volume", "rotate", "host", "api", "kek", "db", "ledger", "field"] + BELOW_FIELD,
+    "search": ["field"] + BELOW_FIELD,
+    "sums": ["field"] + BELOW_FIELD,
+    "deploy": ["volume", "rotate", "host", "api", "kek", "db", "ledger", "field"] + BELOW_FIELD,
+    "daemon": ["deploy", "volume", "rotate", "host", "api", "kek", "db", "ledger", "field"] + BELOW_FIELD,
+    "cli": ["daemon", "deploy", "search", "sums", "volume", "rotate", "host", "api", "kek", "db", "ledger", "field"] + BELOW_FIELD,
     "sqlite_ext": ["host", "api", "kek", "field"] + BELOW_FIELD,
 }
-LIBRARIES = {"openssl/": {"crypto"}, "sodium.h": {"crypto"}, "sqlite3.h": {"db", "sqlite_ext"}, "libpq-fe.h": {"db"},
-             "fuse": {"volume"}, "intel-ipsec-mb.h": {"crypto"}}
+LIBRARIES = {"openssl/": {"crypto"}, "sodium.h": {"crypto"}, "sqlite3.h": {"db", "sqlite_ext", "deploy", "daemon"}, "libpq-fe.h": {"db"},
+             "fuse": {"volume"}, "intel-ipsec-mb.h": {"crypto"},
+             "microhttpd.h": {"daemon"}, "curl/": {"cli"}, "utf8proc.h": {"search"}, "gmp.h": {"sums"}}
 
 root = pathlib.Path(__file__).resolve().parent.parent / "src"
 bad = 0
