@@ -55,6 +55,7 @@ enum coffer_status {
     COFFER_E_KEK = 21,         /* the key-encryption key is wrong, or its provider cannot be reached */
     COFFER_E_MANGLED = 22,     /* the database stored something other than what was sent to it */
     COFFER_E_TAMPERED = 23,    /* a record of ours in the database was edited, moved or replayed */
+    COFFER_E_RANGE = 24,       /* a value outside the domain that its column declares */
 };
 
 /* Set by the function that fails, once, where the cause is known.  `message` is one line of UTF-8 with no secret in it. */

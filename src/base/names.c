@@ -8,6 +8,7 @@ static const char *const STATUSES[] = {
     "ok",       "misuse",      "nomem",    "format",    "auth",      "key", "stale",   "limit",
     "io",       "exists",      "notfound", "refused",   "notyet",    "db",  "lost",    "conflict",
     "rollback", "unsupported", "type",     "cancelled", "plaintext", "kek", "mangled", "tampered",
+    "range",
 };
 static const char *const TYPES[] = {"null",    "bytes", "text",      "bool", "int64", "float64",
                                     "numeric", "date",  "timestamp", "uuid", "json"};

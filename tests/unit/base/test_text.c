@@ -183,8 +183,9 @@ names_are_those_of_the_public_header(void **state)
     assert_string_equal(coffer_status_name(COFFER_OK), "ok");
     assert_string_equal(coffer_status_name(COFFER_E_AUTH), "auth");
     assert_string_equal(coffer_status_name(COFFER_E_TAMPERED), "tampered");
+    assert_string_equal(coffer_status_name(COFFER_E_RANGE), "range");
     assert_string_equal(coffer_status_name(-1), "unknown");
-    assert_string_equal(coffer_status_name(COFFER_E_TAMPERED + 1), "unknown");
+    assert_string_equal(coffer_status_name(COFFER_E_RANGE + 1), "unknown");
     for (int type = COFFER_BYTES; type <= COFFER_JSON; type++)
         assert_int_equal(coffer_type_parse(coffer_type_name(type)), type);
     assert_int_equal(coffer_type_parse("varchar"), -1);
