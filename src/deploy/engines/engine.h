@@ -25,6 +25,7 @@ struct engine_place { /* one database of it; borrowed strings */
     const struct engine_programs *programs;
     const struct os *os;
     const char *root;     /* the mount: root/data, root/log, root/tmp, root/tls, root/archive (log segments that wait to be archived) */
+    const char *tls;      /* folder of the authority that signs its certificate (tls.h), made when missing */
     const char *run;      /* folder of the Unix socket; at most 80 bytes */
     const char *name;     /* of the database inside the server: [a-z][a-z0-9_]{0,62}, "-" of the deployed name become "_" */
     const char *user;     /* its owner in the server: "coffer" */
@@ -34,7 +35,7 @@ struct engine_place { /* one database of it; borrowed strings */
     uid_t uid;            /* the account that it runs as; (uid_t)0 with gid 0: as this process, which is then not root */
     gid_t gid;
     uint64_t memory;      /* bytes that it may use for its caches; 0: the engine's default */
-    bool archive;         /* keep segments of its log in root/archive until they are taken */
+    bool archive;         /* keep segments of its log in root/archive until they are taken; only for an engine that has recover() */
 };
 
 struct engine_check { /* one line of a doctor's report */

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Files as another account would touch them.
+ *
+ * cofferd may be root, while everything in a volume belongs to an engine's account.  Whoever has taken over that account can put a
+ * symbolic link where root is about to write.  So between these two calls this thread opens, makes and renames files as the account: Linux keeps
+ * a user for files apart for each thread, and takes root's rights over files from it.
+ */
+#ifndef COFFER_DEPLOY_ACCOUNT_H
+#define COFFER_DEPLOY_ACCOUNT_H
+
+#include <sys/types.h>
+
+struct account {
+    uid_t uid;
+    gid_t gid;
+};
+
+void account_enter(uid_t uid, gid_t gid, struct account *before); /* 0 and 0: stays the caller */
+void account_leave(const struct account *before);
+
+#endif
