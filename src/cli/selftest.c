@@ -42,7 +42,7 @@ run_selftest(struct cli *cli, struct coffer_error *err)
 }
 
 static const struct arg_option options_selftest[] = {
-    {"vectors", "FILE", "cases in the format of field-vectors.json"}, {NULL, NULL, NULL}};
+    {"vectors", "FILE", "cases in the format of field-vectors.json or search-vectors.json"}, {NULL, NULL, NULL}};
 const struct command command_selftest = {
     .name = "selftest",
     .synopsis = "[--vectors FILE]",
