@@ -103,6 +103,28 @@ column_problem(const struct keyring_column *column)
 }
 
 const char *
+index_problem(const struct keyring_index *index)
+{
+    if (uuid_zero(&index->id) || uuid_zero(&index->group) || uuid_zero(&index->column))
+        return "an id is zero";
+    if (index->kind < INDEX_EQUALITY || index->kind > INDEX_PAILLIER)
+        return "unknown kind";
+    if (index->state < INDEX_FILLING || index->state > INDEX_DROPPING)
+        return "unknown state";
+    if (index->normaliser > 4)
+        return "unknown normaliser";
+    if (index->bits > 112 || index->width > 32 || index->precision > 38 || index->scale > 38)
+        return "bits, width, precision or scale are too large";
+    if (index->edge == 1 || index->edge > 16 || index->padding > 64)
+        return "edge or padding is out of range";
+    if (!name_ok(index->store) || !name_ok(index->line))
+        return "the store or the line is empty or not UTF-8";
+    if (!text_ok(index->accepted, sizeof index->accepted))
+        return "why the leak was accepted is not UTF-8";
+    return NULL;
+}
+
+const char *
 database_problem(const struct keyring_database *database)
 {
     if (uuid_zero(&database->id))
@@ -219,6 +241,14 @@ same_column_name(const void *a, const void *b)
 }
 
 static int
+same_index(const void *a, const void *b)
+{
+    ITEMS(struct keyring_index, a, b);
+
+    return memcmp(&x->id, &y->id, sizeof x->id);
+}
+
+static int
 same_database(const void *a, const void *b)
 {
     ITEMS(struct keyring_database, a, b);
@@ -265,7 +295,8 @@ check_escrow(const struct keyring *kr, struct coffer_error *err)
 {
     const struct key_entry *entry;
 
-    if (kr->keys.count == 1 && kr->columns.count + kr->databases.count + kr->backups.count == 0 &&
+    if (kr->keys.count == 1 &&
+        kr->columns.count + kr->indexes.count + kr->databases.count + kr->backups.count == 0 &&
         kr->certificates.count + kr->clients.count + kr->waivers.count == 0) {
         entry = list_at(&kr->keys, 0);
         if (entry->material != NULL)
@@ -288,6 +319,7 @@ keyring_check(const struct keyring *kr, struct coffer_error *err)
         {&kr->keys, same_active_line, "two keys of one line are active"},
         {&kr->columns, same_column_id, "two columns have the same id"},
         {&kr->columns, same_column_name, "two columns have the same name"},
+        {&kr->indexes, same_index, "two indexes have the same id"},
         {&kr->databases, same_database, "two databases have the same id"},
         {&kr->backups, same_backup, "two backups have the same id"},
         {&kr->certificates, same_certificate, "two certificates are for the same key and database"},

@@ -16,6 +16,7 @@
 #define FILE_HEADER_LEN 44  /* up to the KEK parameters */
 #define FILE_TRAILER_LEN 64 /* tag, checksum */
 #define COLUMNS_MAX 16384   /* a column is large in memory and small in the file */
+#define INDEXES_MAX 65536
 #define RECORDS_MAX (1u << 18)
 #define KEY_DATABASES_MAX 4096
 
@@ -29,6 +30,7 @@ enum record_type {
     RECORD_CLIENT,
     RECORD_WAIVER,
     RECORD_AUDIT_MARK,
+    RECORD_INDEX,
 };
 #define RECORD_CRITICAL 0x0001
 
@@ -70,7 +72,7 @@ struct keyring {
     size_t kek_params_len;
     struct secret *root;
     struct list keys; /* struct key_entry */
-    struct list columns, databases, backups, certificates, clients, waivers;
+    struct list columns, indexes, databases, backups, certificates, clients, waivers;
     struct list unknown; /* struct unknown_record */
     uint64_t audit_count;
     uint8_t audit_hash[32];
@@ -94,6 +96,7 @@ int key_state_has_material(enum key_state state); /* 1, 0; -1 for an unknown sta
  */
 const char *key_problem(const struct keyring_key *key);
 const char *column_problem(const struct keyring_column *column);
+const char *index_problem(const struct keyring_index *index);
 const char *database_problem(const struct keyring_database *database);
 const char *backup_problem(const struct keyring_backup *backup);
 const char *certificate_problem(const struct keyring_certificate *certificate);

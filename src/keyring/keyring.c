@@ -17,6 +17,7 @@ keyring_empty_new(struct keyring **out, struct coffer_error *err)
     kr->kind = FILE_KEYRING;
     list_init(&kr->keys, sizeof(struct key_entry), RECORDS_MAX);
     list_init(&kr->columns, sizeof(struct keyring_column), COLUMNS_MAX);
+    list_init(&kr->indexes, sizeof(struct keyring_index), INDEXES_MAX);
     list_init(&kr->databases, sizeof(struct keyring_database), RECORDS_MAX);
     list_init(&kr->backups, sizeof(struct keyring_backup), RECORDS_MAX);
     list_init(&kr->certificates, sizeof(struct keyring_certificate), RECORDS_MAX);
@@ -40,6 +41,7 @@ keyring_free(struct keyring *kr)
     }
     list_free(&kr->keys);
     list_free(&kr->columns);
+    list_free(&kr->indexes);
     list_free(&kr->databases);
     list_free(&kr->backups);
     list_free(&kr->certificates);
@@ -216,7 +218,7 @@ copy_lists(const struct keyring *from, struct keyring *to, struct coffer_error *
         struct list *to;
         const struct list *from;
     } lists[] = {
-        {&to->columns, &from->columns}, {&to->databases, &from->databases},
+        {&to->columns, &from->columns}, {&to->indexes, &from->indexes}, {&to->databases, &from->databases},
         {&to->backups, &from->backups}, {&to->certificates, &from->certificates},
         {&to->clients, &from->clients}, {&to->waivers, &from->waivers},
     };

@@ -78,6 +78,43 @@ struct keyring_column {
     bool retired;         /* unprotected; kept so that old backups can be read */
 };
 
+enum index_kind { /* docs/SEARCH.md; the specification's sections in brackets */
+    INDEX_EQUALITY = 1, /* [6] */
+    INDEX_TEXT,         /* [7] tokens */
+    INDEX_ORE,          /* [8] PostgreSQL with the extension */
+    INDEX_OPE,          /* [9] */
+    INDEX_BUCKET,       /* [10] */
+    INDEX_SUM,          /* [11] [12] */
+    INDEX_SPLASHE,      /* [13] */
+    INDEX_PIBAS,        /* [14] */
+    INDEX_PAILLIER,     /* [15] */
+};
+const char *index_kind_name(int kind); /* "equality"; "?" */
+enum index_state {
+    INDEX_FILLING = 1, /* writers write it, the worker fills in the rest; nobody asks by it */
+    INDEX_READY,
+    INDEX_DROPPING,    /* nobody asks by it or writes it any more */
+};
+
+/* What is stored beside a protected column to search, sort or add by.  Never sent to a server; the terms are. */
+struct keyring_index {
+    struct uuid id;
+    struct uuid group;   /* what the subkeys are bound to: `id`, or the one that all members of a join group share */
+    struct uuid column;
+    int kind, state;     /* enum index_kind, index_state */
+    uint64_t state_epoch; /* keyring epoch at which `state` was entered */
+    unsigned normaliser; /* 0 exact, 1 canonical, 2 caseless, 3 accentless, 4 digits */
+    unsigned bits;       /* of a term; 0: all */
+    unsigned width;      /* bytes of an order encoding */
+    unsigned precision, scale; /* of a numeric; decimal places of a sum */
+    unsigned edge, padding;    /* of tokens */
+    bool words, short_grams, unique, wide, tags;
+    uint64_t max_abs;    /* of a sum's values, scaled */
+    char store[KEYRING_NAME_MAX];  /* the companion column, the first of several, or the side table */
+    char line[KEYRING_NAME_MAX];   /* of its keys, of purpose index or sum; the key's version is the term's */
+    char accepted[KEYRING_NAME_MAX]; /* why its leak was accepted; "" */
+};
+
 struct keyring_database {
     struct uuid id;
     char name[KEYRING_NAME_MAX];   /* its URL without any password, for people */
@@ -184,6 +221,13 @@ const struct keyring_column *keyring_column_by_id(const struct keyring *kr, cons
 COFFER_MUST_CHECK int keyring_column_put(struct keyring *kr, const struct keyring_column *column, struct coffer_error *err);
 /* Sets phase and phase_epoch (the epoch of the next encode), as keyring_column_put() does when the phase is another. */
 COFFER_MUST_CHECK int keyring_column_phase(struct keyring *kr, const struct uuid *id, int phase, struct coffer_error *err);
+
+size_t keyring_index_count(const struct keyring *kr);
+const struct keyring_index *keyring_index_at(const struct keyring *kr, size_t i);
+const struct keyring_index *keyring_index(const struct keyring *kr, const struct uuid *id);
+/* Sets state_epoch when the state is another, as keyring_column_put() does for phases. */
+COFFER_MUST_CHECK int keyring_index_put(struct keyring *kr, const struct keyring_index *index, struct coffer_error *err);
+COFFER_MUST_CHECK int keyring_index_remove(struct keyring *kr, const struct uuid *id, struct coffer_error *err);
 
 size_t keyring_database_count(const struct keyring *kr);
 const struct keyring_database *keyring_database_at(const struct keyring *kr, size_t i);

@@ -233,6 +233,42 @@ read_backup(struct keyring *kr, struct cursor *c, struct coffer_error *err)
 }
 
 static int
+read_index(struct keyring *kr, struct cursor *c, struct coffer_error *err)
+{
+    struct keyring_index index = {0};
+    uint8_t flags;
+    int rc;
+
+    id(c, &index.id);
+    id(c, &index.group);
+    id(c, &index.column);
+    index.kind = cursor_u8(c);
+    index.state = cursor_u8(c);
+    index.state_epoch = cursor_be64(c);
+    flags = cursor_u8(c);
+    if (flags > 0x1f)
+        c->bad = true;
+    index.words = (flags & 1) != 0;
+    index.short_grams = (flags & 2) != 0;
+    index.unique = (flags & 4) != 0;
+    index.wide = (flags & 8) != 0;
+    index.tags = (flags & 16) != 0;
+    index.normaliser = cursor_u8(c);
+    index.bits = cursor_u8(c);
+    index.width = cursor_u8(c);
+    index.precision = cursor_u8(c);
+    index.scale = cursor_u8(c);
+    index.edge = cursor_u8(c);
+    index.padding = cursor_u8(c);
+    index.max_abs = cursor_be64(c);
+    text(c, index.store, sizeof index.store);
+    text(c, index.line, sizeof index.line);
+    text(c, index.accepted, sizeof index.accepted);
+    rc = judge(c, "index", index_problem(&index), err);
+    return rc != COFFER_OK ? rc : list_append(&kr->indexes, &index, err);
+}
+
+static int
 read_certificate(struct keyring *kr, struct cursor *c, struct coffer_error *err)
 {
     struct keyring_certificate certificate = {0};
@@ -302,6 +338,8 @@ record_read(struct keyring *kr, const struct secret *wrapping, enum record_type 
         return read_client(kr, &c, err);
     case RECORD_WAIVER:
         return read_waiver(kr, &c, err);
+    case RECORD_INDEX:
+        return read_index(kr, &c, err);
     case RECORD_AUDIT_MARK:
         return read_audit_mark(kr, &c, err);
     }

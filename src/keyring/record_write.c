@@ -111,6 +111,39 @@ write_column(struct buf *out, const struct keyring_column *column)
     record_end(out, body);
 }
 
+static unsigned
+index_flags(const struct keyring_index *index)
+{
+    return (unsigned)index->words | (unsigned)index->short_grams << 1 |
+           (unsigned)index->unique << 2 | (unsigned)index->wide << 3 | (unsigned)index->tags << 4;
+}
+
+static void
+write_index(struct buf *out, const struct keyring_index *index)
+{
+    size_t body = record_begin(out, RECORD_INDEX);
+
+    id(out, &index->id);
+    id(out, &index->group);
+    id(out, &index->column);
+    buf_u8(out, (uint8_t)index->kind);
+    buf_u8(out, (uint8_t)index->state);
+    buf_be64(out, index->state_epoch);
+    buf_u8(out, (uint8_t)index_flags(index));
+    buf_u8(out, (uint8_t)index->normaliser);
+    buf_u8(out, (uint8_t)index->bits);
+    buf_u8(out, (uint8_t)index->width);
+    buf_u8(out, (uint8_t)index->precision);
+    buf_u8(out, (uint8_t)index->scale);
+    buf_u8(out, (uint8_t)index->edge);
+    buf_u8(out, (uint8_t)index->padding);
+    buf_be64(out, index->max_abs);
+    text(out, index->store);
+    text(out, index->line);
+    text(out, index->accepted);
+    record_end(out, body);
+}
+
 static void
 write_database(struct buf *out, const struct keyring_database *database)
 {
@@ -196,6 +229,8 @@ records_write(const struct keyring *kr, const struct secret *wrapping, struct bu
     }
     for (size_t i = 0; i < kr->columns.count; i++)
         write_column(out, list_at(&kr->columns, i));
+    for (size_t i = 0; i < kr->indexes.count; i++)
+        write_index(out, list_at(&kr->indexes, i));
     for (size_t i = 0; i < kr->databases.count; i++)
         write_database(out, list_at(&kr->databases, i));
     for (size_t i = 0; i < kr->backups.count; i++)

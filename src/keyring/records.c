@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Databases, backups, certificates, clients, waivers and the audit mark: looked up, put, removed.
+/* Indexes, databases, backups, certificates, clients, waivers and the audit mark: looked up, put, removed.
  */
 #include "keyring/internal.h"
 
@@ -13,6 +13,71 @@ put(struct list *list, void *found, const void *item, struct coffer_error *err)
         return list_append(list, item, err);
     memmove(found, item, list->item_size); /* the caller may hand back what it found */
     return COFFER_OK;
+}
+
+/* ---- indexes ---- */
+
+const char *
+index_kind_name(int kind)
+{
+    static const char *const names[] = {"?",      "equality", "text",    "ore",   "ope",
+                                        "bucket", "sum",      "splashe", "pibas", "paillier"};
+
+    return kind >= INDEX_EQUALITY && kind <= INDEX_PAILLIER ? names[kind] : names[0];
+}
+
+size_t
+keyring_index_count(const struct keyring *kr)
+{
+    return kr->indexes.count;
+}
+
+const struct keyring_index *
+keyring_index_at(const struct keyring *kr, size_t i)
+{
+    return list_at(&kr->indexes, i);
+}
+
+const struct keyring_index *
+keyring_index(const struct keyring *kr, const struct uuid *id)
+{
+    for (size_t i = 0; i < kr->indexes.count; i++) {
+        const struct keyring_index *index = list_at(&kr->indexes, i);
+
+        if (uuid_equal(&index->id, id))
+            return index;
+    }
+    return NULL;
+}
+
+int
+keyring_index_put(struct keyring *kr, const struct keyring_index *index, struct coffer_error *err)
+{
+    const char *problem = index_problem(index);
+    struct keyring_index copy = *index;
+    struct keyring_index *found = (struct keyring_index *)(uintptr_t)keyring_index(kr, &index->id);
+
+    if (problem != NULL)
+        return error_set(err, COFFER_E_MISUSE, "index: %s", problem);
+    if (keyring_column_by_id(kr, &index->column) == NULL)
+        return error_set(err, COFFER_E_MISUSE, "index: its column is not in the keyring");
+    copy.state_epoch =
+        found == NULL || found->state != index->state ? kr->epoch + 1 : found->state_epoch;
+    return put(&kr->indexes, found, &copy, err);
+}
+
+int
+keyring_index_remove(struct keyring *kr, const struct uuid *id, struct coffer_error *err)
+{
+    for (size_t i = 0; i < kr->indexes.count; i++) {
+        const struct keyring_index *index = list_at(&kr->indexes, i);
+
+        if (uuid_equal(&index->id, id)) {
+            list_remove(&kr->indexes, i);
+            return COFFER_OK;
+        }
+    }
+    return error_set(err, COFFER_E_NOTFOUND, "no such index");
 }
 
 /* ---- databases ---- */

@@ -111,6 +111,44 @@ a_clone_is_equal_and_apart(void **state)
 }
 
 static void
+an_index_is_kept_with_all_its_parts(void **state)
+{
+    struct keyring_index index = {
+        .column = keyring_column_at(kr, 0)->id, .kind = INDEX_TEXT, .state = INDEX_FILLING, .normaliser = 3,
+        .bits = 48, .edge = 4, .padding = 8, .words = true, .max_abs = UINT64_MAX, .store = "née_tok",
+        .line = "index/1", .accepted = "few rows"};
+    struct keyring *back;
+    const struct keyring_index *read;
+
+    (void)state;
+    assert_int_equal(keyring_index_put(kr, &index, NULL), COFFER_E_MISUSE); /* without an id */
+    index.id.b[0] = index.group.b[0] = 7;
+    assert_int_equal(keyring_index_put(kr, &index, NULL), COFFER_OK);
+    encode(kr);
+    back = decode();
+    assert_int_equal(keyring_index_count(back), 1);
+    read = keyring_index(back, &index.id);
+    assert_non_null(read);
+    assert_int_equal(read->state_epoch, SAMPLE_EPOCH + 1);
+    index.state_epoch = read->state_epoch;
+    assert_true(index.max_abs == read->max_abs && index.words == read->words && !read->unique && !read->tags);
+    assert_int_equal(read->edge, 4);
+    assert_int_equal(read->padding, 8);
+    assert_int_equal(read->normaliser, 3);
+    assert_string_equal(read->store, "née_tok");
+    assert_string_equal(read->accepted, "few rows");
+    assert_same(kr, back);
+    index.state = INDEX_READY;
+    assert_int_equal(keyring_index_put(back, &index, NULL), COFFER_OK);
+    assert_int_equal(keyring_index_at(back, 0)->state_epoch, SAMPLE_EPOCH + 2);
+    index.state = 4;
+    assert_int_equal(keyring_index_put(back, &index, NULL), COFFER_E_MISUSE);
+    assert_int_equal(keyring_index_remove(back, &index.id, NULL), COFFER_OK);
+    assert_int_equal(keyring_index_remove(back, &index.id, NULL), COFFER_E_NOTFOUND);
+    keyring_free(back);
+}
+
+static void
 put_replaces_the_record_with_the_same_key(void **state)
 {
     struct keyring_database d = *keyring_database_at(kr, 0);
@@ -336,6 +374,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         TEST(everything_survives_the_file),
         TEST(a_clone_is_equal_and_apart),
+        TEST(an_index_is_kept_with_all_its_parts),
         TEST(put_replaces_the_record_with_the_same_key),
         TEST(records_that_break_a_rule_are_not_put),
         TEST(a_phase_remembers_its_epoch),
