@@ -2,7 +2,7 @@
 /* The primitives Coffer composes; the only folder that sees OpenSSL and libsodium.
  *
  * Each is in a file of its own: random.c aes_gcm.c xaes_gcm.c hash.c hkdf.c key_wrap.c argon2id.c
- * ed25519.c; block.h has what foreign disk formats need, raw_aes.h and prime.h what sums and order terms compose. All are thread-safe: contexts are per thread and freed with it.  Outputs of a failed
+ * ed25519.c; block.h has what foreign disk formats need, aes_block.h, prf.h and prime.h what search terms and sums compose. All are thread-safe: contexts are per thread and freed with it.  Outputs of a failed
  * open are wiped. Errors: COFFER_E_NOMEM where OpenSSL could not allocate; COFFER_E_AUTH where a
  * tag does not hold.
  */
