@@ -28,6 +28,7 @@ struct vectors_section {
 /* Tables, ended by a NULL name. */
 extern const struct vectors_section vectors_field[];
 extern const struct vectors_section vectors_search[];
+extern const struct vectors_section vectors_sums[];
 
 /* One case has run: did the program's answer equal the known one?  The words name the case
  * ("text case 3"). */
