@@ -75,7 +75,7 @@ read_records(struct keyring *kr, struct bytes records, struct coffer_error *err)
 
         if (c.bad)
             rc = error_set(err, COFFER_E_FORMAT, "the keyring's last record is cut");
-        else if (type < RECORD_KEY || type > RECORD_AUDIT_MARK)
+        else if (type < RECORD_KEY || type > RECORD_LAST)
             rc = keep_unknown(kr, type, flags, body, err);
         else if (flags != RECORD_CRITICAL)
             rc = error_set(err, COFFER_E_FORMAT,

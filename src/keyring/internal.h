@@ -31,6 +31,7 @@ enum record_type {
     RECORD_WAIVER,
     RECORD_AUDIT_MARK,
     RECORD_INDEX,
+    RECORD_LAST = RECORD_INDEX,
 };
 #define RECORD_CRITICAL 0x0001
 
