@@ -8,6 +8,8 @@
 #ifndef COFFER_DEPLOY_ACCOUNT_H
 #define COFFER_DEPLOY_ACCOUNT_H
 
+#include "base/error.h"
+
 #include <sys/types.h>
 
 struct account {
@@ -17,5 +19,8 @@ struct account {
 
 void account_enter(uid_t uid, gid_t gid, struct account *before); /* 0 and 0: stays the caller */
 void account_leave(const struct account *before);
+
+/* Its name, as servers find it that ask the kernel who connects; 0 is the caller.  NOTFOUND: it has none here. */
+COFFER_MUST_CHECK int account_name(uid_t uid, char *out, size_t max, struct coffer_error *err);
 
 #endif

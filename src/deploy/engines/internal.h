@@ -67,6 +67,8 @@ COFFER_MUST_CHECK int census_read(struct bytes lines, json_t **out, struct coffe
 
 /* ---- doctors ---- */
 
+/* What stands behind `name` and `between` in its line; "" when there is none. */
+void line_value(const char *lines, const char *name, char between, char *seen, size_t max);
 /* One setting: ok when `seen` is `wanted`, otherwise `state` with `advice`. */
 COFFER_MUST_CHECK int check_setting(const char *name, const char *seen, const char *wanted,
                                     const char *state, const char *advice, engine_check_fn fn,

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* PostgreSQL's configuration, all of it in root/conf, written at each start. */
+#include "deploy/engines/account.h"
 #include "deploy/engines/internal.h"
 #include "deploy/engines/postgresql.h"
 
-#include <pwd.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -129,30 +129,12 @@ static const char hba[] = "# Written by Coffer at each start.\n"
                           "host all " POSTGRESQL_ADMIN " all reject\n"
                           "hostssl all all all scram-sha-256\n";
 
-/* Name of the account, as the server's "peer" will find it. */
-static int
-account_name(const struct engine_place *place, char *out, size_t max, struct coffer_error *err)
-{
-    uid_t uid = place->uid != 0 ? place->uid : geteuid();
-    struct passwd entry, *found = NULL;
-    char room[4096];
-
-    if (getpwuid_r(uid, &entry, room, sizeof room, &found) != 0 || found == NULL ||
-        strlen(found->pw_name) >= max)
-        return error_set(
-            err, COFFER_E_NOTFOUND,
-            "user %lu has no name here (/etc/passwd), and PostgreSQL does not run without",
-            (unsigned long)uid);
-    strcpy(out, found->pw_name);
-    return COFFER_OK;
-}
-
 static int
 write_access(const struct engine_place *place, struct coffer_error *err)
 {
     struct buf map;
     char name[256];
-    int rc = account_name(place, name, sizeof name, err);
+    int rc = account_name(place->uid, name, sizeof name, err);
 
     buf_init(&map, 4096);
     buf_str(&map, "# Written by Coffer at each start.\ncoffer \"");

@@ -119,29 +119,13 @@ static const char settings_sql[] =
     "THEN 'failing' ELSE 'fine' END"
     " FROM pg_stat_archiver;\n";
 
-/* The value of `name` in lines of name=value; `*seen` is "" when it is not there. */
-static void
-value_of(const char *lines, const char *name, char seen[64])
-{
-    size_t len = strlen(name);
-    const char *at;
-
-    seen[0] = '\0';
-    for (at = lines; at != NULL && *at != '\0';
-         at = strchr(at, '\n'), at = at != NULL ? at + 1 : NULL)
-        if (strncmp(at, name, len) == 0 && at[len] == '=') {
-            snprintf(seen, 64, "%.*s", (int)strcspn(at + len + 1, "\n"), at + len + 1);
-            return;
-        }
-}
-
 static int
 check_line(const char *lines, const char *name, const char *wanted, const char *state,
            const char *advice, engine_check_fn fn, void *arg, struct coffer_error *err)
 {
     char seen[64];
 
-    value_of(lines, name, seen);
+    line_value(lines, name, '=', seen, sizeof seen);
     return check_setting(name, seen, wanted, state, advice, fn, arg, err);
 }
 

@@ -2,6 +2,7 @@
 /* Text that engines have in common: addresses, what has to be quoted, census, lines of a doctor. */
 #include "deploy/engines/internal.h"
 
+#include <stdio.h>
 #include <string.h>
 
 bool
@@ -81,6 +82,23 @@ census_read(struct bytes lines, json_t **out, struct coffer_error *err)
         rc = error_nomem(err);
     json_decref(tables);
     return rc;
+}
+
+void
+line_value(const char *lines, const char *name, char between, char *seen, size_t max)
+{
+    size_t len = strlen(name);
+    const char *at = lines;
+
+    seen[0] = '\0';
+    while (at != NULL && *at != '\0') {
+        if (strncmp(at, name, len) == 0 && at[len] == between) {
+            snprintf(seen, max, "%.*s", (int)strcspn(at + len + 1, "\r\n"), at + len + 1);
+            return;
+        }
+        at = strchr(at, '\n');
+        at = at != NULL ? at + 1 : NULL;
+    }
 }
 
 int
