@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define TABLES_MAX 2
+#define TABLES_MAX 4
 
 static const struct format {
     const char *name;
@@ -15,7 +15,7 @@ static const struct format {
     const struct vectors_section *tables[TABLES_MAX + 1];
 } FORMATS[] = {
     {"coffer field vectors 1", true, {vectors_field}},
-    {"coffer search vectors 1", false, {vectors_search, vectors_sums}},
+    {"coffer search vectors 1", false, {vectors_search, vectors_sums, vectors_totals}},
 };
 
 void

@@ -29,6 +29,7 @@ struct vectors_section {
 extern const struct vectors_section vectors_field[];
 extern const struct vectors_section vectors_search[];
 extern const struct vectors_section vectors_sums[];
+extern const struct vectors_section vectors_totals[];
 
 /* One case has run: did the program's answer equal the known one?  The words name the case
  * ("text case 3"). */

@@ -31,7 +31,7 @@ struct column { /* one element of the section "sum" */
 };
 
 static const struct sum_key *
-find_key(void *ctx, unsigned version)
+find_key(const void *ctx, unsigned version)
 {
     const struct sum_key *key = ctx;
 

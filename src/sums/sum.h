@@ -108,8 +108,8 @@ COFFER_MUST_CHECK int sum_set_contiguous(struct sum_set *set, int64_t hi, uint64
 
 /* Keys by version; NULL where there is none. */
 struct sum_keys {
-    const struct sum_key *(*find)(void *ctx, unsigned version);
-    void *ctx;
+    const struct sum_key *(*find)(const void *ctx, unsigned version);
+    const void *ctx;
 };
 struct sum_total {
     int128 value;
