@@ -2,7 +2,7 @@
 #include "search/ope.h"
 
 #include "base/mem.h"
-#include "crypto/raw_aes.h"
+#include "crypto/aes_block.h"
 #include "search/subkey.h"
 
 #include <string.h>
@@ -11,7 +11,7 @@
 
 struct ope_key {
     unsigned version;
-    struct raw_aes *aes;
+    struct secret *schedule; /* a struct aes_schedule */
 };
 
 int
@@ -28,7 +28,9 @@ ope_key_new(const struct secret *key, const uint8_t index_id[16], unsigned versi
     made->version = version;
     rc = subkey_derive(key, "ope", index_id, version, 32, &subkey, err);
     if (rc == COFFER_OK)
-        rc = raw_aes_new(secret_expose(subkey).ptr, &made->aes, err);
+        rc = secret_new(sizeof(struct aes_schedule), &made->schedule, err);
+    if (rc == COFFER_OK)
+        aes256_schedule((void *)secret_expose_mut(made->schedule), secret_expose(subkey).ptr);
     secret_free(subkey);
     if (rc != COFFER_OK) {
         ope_key_free(made);
@@ -42,8 +44,14 @@ void
 ope_key_free(struct ope_key *key)
 {
     if (key != NULL)
-        raw_aes_free(key->aes);
+        secret_free(key->schedule);
     mem_free(key);
+}
+
+static void
+hide(const struct ope_key *key, uint8_t *blocks, size_t count)
+{
+    aes_blocks((const void *)secret_expose(key->schedule).ptr, blocks, blocks, count);
 }
 
 /* The block of bit `i`: n ‖ i ‖ the bits above it, zero-filled to 14 bytes. */
@@ -70,24 +78,21 @@ ope_encrypt(const struct ope_key *key, struct bytes value, uint8_t *out, struct 
 {
     unsigned bits = 8 * (unsigned)value.len;
     uint8_t blocks[BITS_MAX][16];
-    int rc;
 
     if (value.len < 1 || value.len > OPE_WIDTH_MAX)
         return error_set(err, COFFER_E_MISUSE, "an order term is over 1 to %d bytes, not %zu",
                          OPE_WIDTH_MAX, value.len);
     for (unsigned i = 0; i < bits; i++)
         block_of(bits, i, value, blocks[i]);
-    rc = raw_aes_blocks(key->aes, blocks[0], blocks[0], bits, err);
-    if (rc == COFFER_OK) {
-        put_be16(out, (uint16_t)key->version);
-        for (unsigned i = 0; i < bits; i++) {
-            unsigned bit = value.ptr[i / 8] >> (7 - i % 8) & 1u;
+    hide(key, blocks[0], bits);
+    put_be16(out, (uint16_t)key->version);
+    for (unsigned i = 0; i < bits; i++) {
+        unsigned bit = value.ptr[i / 8] >> (7 - i % 8) & 1u;
 
-            put_be16(out + 2 + 2 * i, (uint16_t)(digit(blocks[i]) + bit));
-        }
+        put_be16(out + 2 + 2 * i, (uint16_t)(digit(blocks[i]) + bit));
     }
     wipe(blocks, sizeof blocks);
-    return rc;
+    return COFFER_OK;
 }
 
 static int
@@ -124,11 +129,11 @@ ope_decrypt(const struct ope_key *key, struct bytes term, uint8_t out[OPE_WIDTH_
         unsigned stored = (unsigned)term.ptr[2 + 2 * i] << 8 | term.ptr[3 + 2 * i], bit;
 
         block_of(bits, i, bytes_of(out, OPE_WIDTH_MAX), block);
-        rc = raw_aes_blocks(key->aes, block, block, 1, err);
+        hide(key, block, 1);
         bit = stored - digit(block);
-        if (rc == COFFER_OK && bit > 1)
+        if (bit > 1)
             rc = error_set(err, COFFER_E_AUTH, "the order term was not made under this key");
-        if (rc == COFFER_OK)
+        else
             out[i / 8] |= (uint8_t)(bit << (7 - i % 8));
     }
     wipe(block, sizeof block);

@@ -20,8 +20,7 @@ COFFER_MUST_CHECK int ope_key_new(const struct secret *key, const uint8_t index_
                                   unsigned version, struct ope_key **out, struct coffer_error *err);
 void ope_key_free(struct ope_key *key); /* accepts NULL */
 
-/* Encrypt an order encoding of 1 to 14 bytes (MISUSE) to OPE_LEN(value.len) bytes.  Deterministic.
- * NOMEM. */
+/* Encrypt an order encoding of 1 to 14 bytes (MISUSE) to OPE_LEN(value.len) bytes.  Deterministic. */
 COFFER_MUST_CHECK int ope_encrypt(const struct ope_key *key, struct bytes value, uint8_t *out,
                                   struct coffer_error *err);
 /* Back to the encoding, for the index check; `out` gets (term.len - 2) / 16 bytes, at most 14.
