@@ -2,7 +2,7 @@
 /* An engine's functions from a shell, for tests in Python.
  *
  *   engine_drive ENGINE PLACE.json find|init|start|stop|kill|prepare|url|dump|load|backup|restore|recover US|read-only on|off|doctor|census|
- *                                  doctor-mount LOWER|renew
+ *                                  doctor-mount LOWER
  *
  * PLACE.json has the members of struct engine_place; "account" stands for uid and gid.  dump and backup write to stdout, load and restore read stdin.
  * Ends with the number of the status, its message on stderr. */
@@ -218,6 +218,8 @@ run(const struct engine *engine, const struct engine_place *place, const char *w
         return engine->read_only(place, strcmp(with, "on") == 0, err);
     if (strcmp(what, "doctor") == 0)
         return engine->doctor(place, print_check, NULL, err);
+    if (strcmp(what, "doctor-mount") == 0)
+        return doctor_mount(place->root, with[0] != '\0' ? with : NULL, print_check, NULL, err);
     if (strcmp(what, "census") == 0)
         return print_census(engine, place, err);
     return error_set(err, COFFER_E_MISUSE, "what is %s?", what);

@@ -57,11 +57,12 @@ struct engine {
     /* Make the data folder with safe options, credentials, TLS; root exists and belongs to the account.  May be repeated after a crash: begins anew
      * when what is there is not complete. */
     int (*init)(const struct engine_place *place, struct coffer_error *err);
-    /* The server, in the foreground. */
+    /* The server, in the foreground; its configuration and certificate are written first.  NULL: the engine has no server. */
     int (*server)(const struct engine_place *place, struct process_spec *out, struct coffer_error *err);
     /* OK when it answers with the credentials; NOTYET while it starts; otherwise what its log says. */
     int (*ready)(const struct engine_place *place, struct coffer_error *err);
-    /* After the first start: the database and its owner. */
+    /* After the first start, also of a restored copy: the database, called place->name whatever the copy calls it, its owner with place->password; takes
+     * back read_only(). */
     int (*prepare)(const struct engine_place *place, struct coffer_error *err);
     /* A client that is given nothing else connects with this. */
     int (*url)(const struct engine_place *place, char *out, size_t max, struct coffer_error *err);
@@ -75,9 +76,10 @@ struct engine {
     int (*restore)(const struct engine_place *place, struct process_spec *out, struct coffer_error *err);
     /* Between restore and start: recover to `until_us` (INT64_MAX: the end), taking segments from root/recover.  NULL: no point in time. */
     int (*recover)(const struct engine_place *place, int64_t until_us, struct coffer_error *err);
-    /* Take no new writes, wait for those under way: for the switch of a rotation; and back. */
+    /* Take no new writes, wait for those under way: for the switch of a rotation; and back.  Outlives a restart of the server.  dump(), backup() and
+     * census() work meanwhile; PostgreSQL lets applications not even read. */
     int (*read_only)(const struct engine_place *place, bool on, struct coffer_error *err);
-    /* Engine-specific checks beside those of the mount (doctor.h). */
+    /* Engine-specific checks beside those of the mount (doctor_mount()). */
     int (*doctor)(const struct engine_place *place, engine_check_fn fn, void *arg, struct coffer_error *err);
     /* Rows of the application's tables and such, to compare two copies: {"tables": {"schema.table": rows}}. */
     int (*census)(const struct engine_place *place, json_t **out, struct coffer_error *err);

@@ -4,7 +4,8 @@
 
 #include <string.h>
 
-const struct engine *const engines[] = {&engine_postgresql, &engine_mariadb, &engine_redis, NULL};
+const struct engine *const engines[] = {&engine_postgresql, &engine_mariadb, &engine_redis,
+                                        &engine_sqlite, NULL};
 
 const struct engine *
 engine_find(const char *name)
