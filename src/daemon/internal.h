@@ -168,7 +168,8 @@ enum MHD_Result reply_send(struct request *request);
 
 COFFER_MUST_CHECK int pool_new(size_t threads, void (*run)(struct request *request), struct pool **out, struct coffer_error *err);
 void pool_put(struct pool *pool, struct request *request);
-void pool_free(struct pool *pool); /* what is queued is run first */
+void pool_stop(struct pool *pool); /* what is queued is run first; what is put later is answered 503 */
+void pool_free(struct pool *pool);
 
 /* ---- events (events.c) ---- */
 

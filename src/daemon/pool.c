@@ -44,6 +44,12 @@ void
 pool_put(struct pool *pool, struct request *request)
 {
     (void)pthread_mutex_lock(&pool->mutex);
+    if (pool->ending) {
+        (void)pthread_mutex_unlock(&pool->mutex);
+        reply_error(request, MHD_HTTP_SERVICE_UNAVAILABLE, "cancelled", "cofferd is stopping");
+        request_ready(request);
+        return;
+    }
     request->next = NULL;
     *pool->last = request;
     pool->last = &request->next;
@@ -79,7 +85,7 @@ pool_new(size_t threads, void (*run)(struct request *request), struct pool **out
 }
 
 void
-pool_free(struct pool *pool)
+pool_stop(struct pool *pool)
 {
     if (pool == NULL)
         return;
@@ -89,6 +95,15 @@ pool_free(struct pool *pool)
     (void)pthread_mutex_unlock(&pool->mutex);
     for (size_t i = 0; i < pool->count; i++)
         (void)pthread_join(pool->threads[i], NULL);
+    pool->count = 0;
+}
+
+void
+pool_free(struct pool *pool)
+{
+    if (pool == NULL)
+        return;
+    pool_stop(pool);
     (void)pthread_cond_destroy(&pool->wake);
     (void)pthread_mutex_destroy(&pool->mutex);
     mem_free(pool);

@@ -21,7 +21,7 @@ http_of_status(int status)
     case COFFER_E_EXISTS:
         return MHD_HTTP_CONFLICT;
     case COFFER_E_REFUSED:
-        return MHD_HTTP_UNPROCESSABLE_ENTITY;
+        return 422;
     case COFFER_E_NOTYET:
         return MHD_HTTP_TOO_EARLY;
     default:
