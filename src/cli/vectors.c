@@ -15,7 +15,7 @@ static const struct format {
     const struct vectors_section *tables[TABLES_MAX + 1];
 } FORMATS[] = {
     {"coffer field vectors 1", true, {vectors_field}},
-    {"coffer search vectors 1", false, {vectors_search, vectors_sums, vectors_totals}},
+    {"coffer search vectors 1", false, {vectors_search, vectors_order, vectors_sums, vectors_totals}},
 };
 
 void
@@ -77,6 +77,7 @@ run_sections(struct vectors *v, const struct format *format, json_t *root, struc
     json_t *json;
     int rc = check_whole(format, root, err);
 
+    v->root = root;
     json_object_foreach(root, name, json)
     {
         const struct vectors_section *section = section_of(format, name);

@@ -13,7 +13,8 @@
 
 #include <jansson.h>
 
-struct vectors { /* a run: its counts, and who hears of failures */
+struct vectors { /* a run: its counts, who hears of failures, the whole file */
+    const json_t *root;
     unsigned passed, failed;
     void (*say)(void *arg, const char *line);
     void *arg;
@@ -27,7 +28,8 @@ struct vectors_section {
 };
 /* Tables, ended by a NULL name. */
 extern const struct vectors_section vectors_field[];
-extern const struct vectors_section vectors_search[];
+extern const struct vectors_section vectors_search[]; /* terms of equality and text */
+extern const struct vectors_section vectors_order[];  /* terms of order */
 extern const struct vectors_section vectors_sums[];
 extern const struct vectors_section vectors_totals[];
 

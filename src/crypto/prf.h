@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* HMAC with a key made ready once, as a pseudo-random function of many short messages; AES-256 as
- * one is in raw_aes.h.
+ * one is in aes_block.h.
  *
  * The prepared key (hash states after the padded key) lies in secret memory.  A prepared key may be used by any number of threads; uses cannot fail and allocate
  * nothing.  Stack copies of states are wiped.

@@ -264,9 +264,9 @@ static int
 ids_weighted(struct sum_set *set, const struct sum_id *ids, const int64_t *weights, size_t count,
              uint64_t *weight, struct coffer_error *err)
 {
-    struct weighted *rows;
+    struct weighted *rows = NULL;
     struct part *part = NULL;
-    size_t kept, i, end;
+    size_t kept = 0, i, end;
     int rc = sort_weighted(ids, weights, count, &rows, &kept, weight, err);
 
     for (i = 0; rc == COFFER_OK && i < kept; i = end) {
