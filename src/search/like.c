@@ -117,8 +117,8 @@ like_parse(struct bytes pattern, int32_t escape, enum like_operator op, struct l
         return error_nomem(err);
     /* Items borrow from the storage: it gets its whole size before the first, and moves no more. */
     buf_add(&out->storage, pattern.ptr != NULL ? pattern.ptr : (const uint8_t *)"", pattern.len);
-    buf_clear(&out->storage);
     rc = buf_status(&out->storage, err);
+    buf_clear(&out->storage);
     if (rc == COFFER_OK)
         rc = split(out, pattern, escape, err);
     if (rc == COFFER_OK)
