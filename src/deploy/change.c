@@ -157,6 +157,7 @@ step_restart(struct job *job, struct coffer_error *err)
     }
     database_place_wipe(&place);
     watch_release(job->deploy, job->database);
+    database_measure(job->deploy, job->database);
     return rc == COFFER_OK ? give(job, err) : rc;
 }
 

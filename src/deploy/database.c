@@ -113,6 +113,21 @@ database_get(struct deploy *deploy, const char *name_or_id, struct database *out
     return rc;
 }
 
+int
+database_by_folder(struct deploy *deploy, const char *folder, struct database *out)
+{
+    struct list list = {.deploy = deploy};
+    int rc = state_each(deploy, take_row, &list, NULL,
+                        "SELECT " COLUMNS FROM "WHERE substr(d.id, 1, 8) = ?", "s", folder);
+
+    if (rc == COFFER_OK && list.count == 0)
+        rc = COFFER_E_NOTFOUND;
+    if (rc == COFFER_OK)
+        *out = list.rows[0];
+    free(list.rows);
+    return rc;
+}
+
 /* The rows are read first, so that `fn` may do what it likes. */
 int
 database_each(struct deploy *deploy, const char *after, int64_t limit, database_fn fn, void *arg,
