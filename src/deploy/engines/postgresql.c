@@ -264,17 +264,17 @@ ready(const struct engine_place *place, struct coffer_error *err)
 
 /* A restored copy has the name that the database had where it was copied: the one that is there is the one that is meant. */
 static const char prepare_form[] =
-    "SELECT 'CREATE ROLE %1$s LOGIN' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = "
+    "SELECT 'CREATE ROLE \"%1$s\" LOGIN' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = "
     "'%1$s') \\gexec\n"
-    "ALTER ROLE %1$s LOGIN PASSWORD '%2$s';\n"
-    "SELECT format('ALTER DATABASE %%I RENAME TO %3$s', min(datname)) FROM pg_database"
+    "ALTER ROLE \"%1$s\" LOGIN PASSWORD '%2$s';\n"
+    "SELECT format('ALTER DATABASE %%I RENAME TO \"%3$s\"', min(datname)) FROM pg_database"
     " WHERE NOT datistemplate AND datname <> 'postgres' HAVING count(*) = 1 AND min(datname) <> "
     "'%3$s' \\gexec\n"
-    "SELECT 'CREATE DATABASE %3$s OWNER %1$s TEMPLATE template0'"
+    "SELECT 'CREATE DATABASE \"%3$s\" OWNER \"%1$s\" TEMPLATE template0'"
     " WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = '%3$s') \\gexec\n"
-    "ALTER DATABASE %3$s OWNER TO %1$s;\n"
-    "ALTER DATABASE %3$s CONNECTION LIMIT -1;\n"
-    "REVOKE ALL ON DATABASE %3$s, postgres, template1 FROM PUBLIC;\n";
+    "ALTER DATABASE \"%3$s\" OWNER TO \"%1$s\";\n"
+    "ALTER DATABASE \"%3$s\" CONNECTION LIMIT -1;\n"
+    "REVOKE ALL ON DATABASE \"%3$s\", postgres, template1 FROM PUBLIC;\n";
 
 static int
 prepare(const struct engine_place *place, struct coffer_error *err)

@@ -19,8 +19,8 @@
  * Refusing writes and letting sessions live (default_transaction_read_only) would not do: any session may set that back. */
 
 static const char refuse_form[] =
-    "ALTER DATABASE %1$s CONNECTION LIMIT 0;\n"
-    "ALTER DATABASE %1$s SET TABLESPACE pg_default;\n"
+    "ALTER DATABASE \"%1$s\" CONNECTION LIMIT 0;\n"
+    "ALTER DATABASE \"%1$s\" SET TABLESPACE pg_default;\n"
     "DO $do$\n"
     "DECLARE\n"
     "  began timestamptz := clock_timestamp();\n"
@@ -51,7 +51,8 @@ postgresql_read_only(const struct engine_place *place, bool on, struct coffer_er
     int rc;
 
     buf_init(&sql, 8192);
-    buf_format(&sql, on ? refuse_form : "ALTER DATABASE %1$s CONNECTION LIMIT -1;\n", place->name);
+    buf_format(&sql, on ? refuse_form : "ALTER DATABASE \"%1$s\" CONNECTION LIMIT -1;\n",
+               place->name);
     rc = buf_status(&sql, err);
     if (rc == COFFER_OK)
         rc = postgresql_sql(place, "postgres", buf_cstr(&sql), NULL, err);
