@@ -126,15 +126,18 @@ hardware_blocks(const struct aes_schedule *schedule, const uint8_t *in, uint8_t 
     for (; count > 0; count -= n, in += 16 * n, out += 16 * n) {
         n = count < 8 ? count : 8;
         if (n == 8) {
+#pragma GCC unroll 8
             for (int i = 0; i < 8; i++)
                 b[i] = _mm_xor_si128(_mm_loadu_si128((const __m128i *)(const void *)in + i),
                                      _mm_loadu_si128(key));
             for (uint32_t r = 1; r < schedule->rounds; r++) {
                 __m128i k = _mm_loadu_si128(key + r);
 
+#pragma GCC unroll 8
                 for (int i = 0; i < 8; i++)
                     b[i] = _mm_aesenc_si128(b[i], k);
             }
+#pragma GCC unroll 8
             for (int i = 0; i < 8; i++)
                 _mm_storeu_si128(
                     (__m128i *)(void *)out + i,

@@ -14,13 +14,17 @@
 struct ore_key {
     unsigned version;
     struct hmac512_key *mac;
+    /* Public constants of the permutation, for m = 1…256: draws below `limit` are taken, and
+     * draw · reciprocal / 2^16 is draw / m, exactly for a byte: divisions would cost the most. */
+    uint16_t limit[257];
+    uint32_t reciprocal[257];
 };
 
 /* What one block of a value takes; wiped as a whole. */
 struct work {
     uint8_t keys[64]; /* A: of F; B: of the permutation */
     struct aes_schedule schedule;
-    uint8_t permutation[256];
+    uint8_t permutation[256], greater[256];
     uint8_t stream[16 * STREAM_BLOCKS];
     uint8_t in[256][16], f[256][16], hidden[256][16];
 };
@@ -37,6 +41,10 @@ ore_key_new(const struct secret *key, const uint8_t index_id[16], unsigned versi
     if (made == NULL)
         return error_nomem(err);
     made->version = version;
+    for (unsigned m = 1; m <= 256; m++) {
+        made->limit[m] = (uint16_t)(256 - 256 % m);
+        made->reciprocal[m] = 65536 / m + 1;
+    }
     rc = subkey_derive(key, "ore", index_id, version, 32, &subkey, err);
     if (rc == COFFER_OK)
         rc = hmac512_key_new(secret_expose(subkey), &made->mac, err);
@@ -69,7 +77,7 @@ next_stream(struct work *w, uint32_t counter)
 
 /* Fisher-Yates from the top, without bias: bytes above a multiple of the bound are drawn again. */
 static void
-permute(struct work *w)
+permute(const struct ore_key *key, struct work *w)
 {
     uint32_t counter = 0;
     size_t at = sizeof w->stream;
@@ -78,7 +86,7 @@ permute(struct work *w)
     for (unsigned i = 0; i < 256; i++)
         w->permutation[i] = (uint8_t)i;
     for (unsigned i = 255; i > 0; i--) {
-        unsigned m = i + 1, limit = 256 - 256 % m, draw;
+        unsigned m = i + 1, limit = key->limit[m], draw;
         uint8_t swap = w->permutation[i];
 
         do {
@@ -89,31 +97,31 @@ permute(struct work *w)
             }
             draw = w->stream[at++];
         } while (draw >= limit);
-        w->permutation[i] = w->permutation[draw % m];
-        w->permutation[draw % m] = swap;
+        draw -= (draw * key->reciprocal[m] >> 16) * m; /* draw mod m */
+        w->permutation[i] = w->permutation[draw];
+        w->permutation[draw] = swap;
     }
 }
 
 /* One byte `x` of a value: its t, F(t) and right bits. */
 static void
-encrypt_block(struct work *w, const struct aes_schedule *nonce, uint8_t x, uint8_t *t, uint8_t *f,
-              uint8_t right[32])
+encrypt_block(const struct ore_key *key, struct work *w, const struct aes_schedule *nonce,
+              uint8_t x, uint8_t *t, uint8_t *f, uint8_t right[32])
 {
-    permute(w);
+    permute(key, w);
     *t = w->permutation[x];
     aes256_schedule(&w->schedule, w->keys);
-    memset(w->in, 0, sizeof w->in);
-    for (unsigned j = 0; j < 256; j++)
-        w->in[j][15] = (uint8_t)j;
     aes_blocks(&w->schedule, w->in[0], w->f[0], 256);
     aes_blocks(nonce, w->f[0], w->hidden[0], 256);
     memcpy(f, w->f[*t], 16);
-    memset(right, 0, 32);
-    for (unsigned y = 0; y < 256; y++) {
-        unsigned j = w->permutation[y];
-        unsigned bit = (y > x) ^ ((w->hidden[j][15] ^ w->f[j][15]) & 1u);
+    for (unsigned y = 0; y < 256; y++)
+        w->greater[w->permutation[y]] = y > x;
+    for (unsigned j = 0; j < 256; j += 8) {
+        unsigned bits = 0;
 
-        right[j / 8] |= (uint8_t)(bit << (j % 8));
+        for (unsigned i = 0; i < 8; i++)
+            bits |= (w->greater[j + i] ^ ((w->hidden[j + i][15] ^ w->f[j + i][15]) & 1u)) << i;
+        right[j / 8] = (uint8_t)bits;
     }
 }
 
@@ -140,12 +148,15 @@ ore_encrypt(const struct ore_key *key, struct bytes value, const uint8_t *nonce,
             return rc;
     }
     aes128_schedule(&of_nonce, out + 4);
+    memset(w.in, 0, sizeof w.in);
+    for (unsigned j = 0; j < 256; j++)
+        w.in[j][15] = (uint8_t)j;
     for (size_t n = 0; n < blocks; n++) {
         uint8_t head[2] = {(uint8_t)blocks, (uint8_t)n};
         struct bytes parts[] = {{head, 2}, {value.ptr, n}};
 
         hmac512_key_mac(key->mac, parts, 2, w.keys);
-        encrypt_block(&w, &of_nonce, value.ptr[n], out + ORE_HEAD_LEN + n,
+        encrypt_block(key, &w, &of_nonce, value.ptr[n], out + ORE_HEAD_LEN + n,
                       out + ORE_HEAD_LEN + blocks + 16 * n,
                       out + ORE_HEAD_LEN + 17 * blocks + 32 * n);
     }

@@ -31,7 +31,7 @@ ore_compare(const uint8_t *a, const uint8_t *b)
     unsigned blocks = a[1], n;
     const uint8_t *left, *right;
     uint8_t hidden[16], t;
-    int differ = memcmp(a + 2, b + 2, 2); /* version */
+    int differ = (a[2] << 8 | a[3]) - (b[2] << 8 | b[3]); /* version */
 
     if (differ == 0)
         differ = (int)blocks - (int)b[1];
