@@ -177,8 +177,10 @@ options_of(struct job *job, struct volume_rotate_options *out, struct coffer_err
         .work = kind != NULL && strcmp(kind, "rewrap") == 0 ? VOLUME_REWRAP : VOLUME_REENCRYPT,
         .encrypt_names = -1};
     out->pace.bytes_per_second = json_number_value(json_object_get(job->request, "rate"));
-    if (out->pace.bytes_per_second > 0)
-        out->pace.duty = 1; /* the rate is what was asked for */
+    if (out->pace.bytes_per_second > 0) { /* the rate is what was asked for, whoever is slowed down by it */
+        out->pace.duty = 1;
+        out->pace.latency_ratio = 1000;
+    }
     if (json_is_integer(bits))
         out->key_bits = (unsigned)json_integer_value(bits);
     (void)err;

@@ -26,7 +26,7 @@ def rotate(deploy, method):
     writer = Writer(before["url"])
     writer.start()
     try:
-        result = deploy.do("database.rotate", {"name": "shop", "method": method})["result"]
+        result = deploy.do("database.rotate", {"name": "shop", "method": method, **({"rate": 500000000} if method == "online" else {})})["result"]
     finally:
         writer.done.set()
         writer.join()
@@ -51,7 +51,7 @@ def main(deploy):
     assert deploy.show("shop")["cipher"] == "aes-192"
     psql(deploy.show("shop")["url"], "CREATE TABLE t(id bigserial PRIMARY KEY, v text); CREATE TABLE nokey(a int);"
                                      " INSERT INTO t(v) SELECT repeat('x', 500) FROM generate_series(1, 20000)")
-    result = deploy.do("database.move", {"name": "shop", "stack": "main"})["result"]
+    result = deploy.do("database.move", {"name": "shop", "stack": "main", "rate": 500000000})["result"]
     shop = deploy.show("shop")
     assert shop["cipher"] == "aes-256" and shop["stack"] == "main", (shop, result)
     old = rotate(deploy, "online")["old_key_id"]
