@@ -3,7 +3,9 @@
 #include "base/mem.h"
 #include "cli/commands.h"
 #include "cli/work.h"
+#include "rotate/index.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #define COLUMNS_MAX_GIVEN 64
@@ -59,6 +61,161 @@ column_options(const struct args *args, struct rotate_column *out, struct coffer
     return rc;
 }
 
+/* ---- what stands beside a column ---- */
+
+static const struct {
+    const char *name;
+    int kind;
+} searches[] = {{"eq", INDEX_EQUALITY}, {"text", INDEX_TEXT}, {"order", INDEX_OPE}, {"sum", INDEX_SUM}};
+
+static int
+search_parse(const char *option, const char *word, int *kind, struct coffer_error *err)
+{
+    for (size_t i = 0; i < sizeof searches / sizeof searches[0]; i++) {
+        if (strcmp(searches[i].name, word) == 0) {
+            *kind = searches[i].kind;
+            return COFFER_OK;
+        }
+    }
+    return error_set(err, COFFER_E_MISUSE, "--%s %s: eq, text, order or sum", option, word);
+}
+
+/* "eq,text" and repeated options alike; bits by kind. */
+static int
+searches_given(const struct args *args, const char *option, unsigned *kinds, struct coffer_error *err)
+{
+    const char *values[ARGS_MAX];
+    size_t count = args_all(args, option, values, ARGS_MAX);
+    int rc = COFFER_OK, kind;
+
+    for (size_t i = 0; i < count; i++) {
+        const char *at = values[i];
+
+        while (rc == COFFER_OK && *at != '\0') {
+            char word[32];
+            size_t len = strcspn(at, ",");
+
+            (void)snprintf(word, sizeof word, "%.*s", (int)len, at);
+            rc = search_parse(option, word, &kind, err);
+            if (rc == COFFER_OK)
+                *kinds |= 1u << kind;
+            at += len + (at[len] == ',');
+        }
+    }
+    return rc;
+}
+
+static int
+index_options(const struct args *args, struct keyring_index *def, struct coffer_error *err)
+{
+    static const char *const normalisers[] = {"exact", "canonical", "caseless", "accentless", "digits"};
+    const char *normalise = args_text(args, "normalise");
+    double scale = 0, max = 0, padding = 0;
+    int rc = COFFER_OK;
+
+    def->normaliser = 2;
+    if (normalise != NULL) {
+        def->normaliser = 5;
+        for (unsigned i = 0; i < 5; i++)
+            if (strcmp(normalise, normalisers[i]) == 0)
+                def->normaliser = i;
+        if (def->normaliser == 5)
+            return error_set(err, COFFER_E_MISUSE, "--normalise %s: exact, canonical, caseless, accentless or digits", normalise);
+    }
+    if (args_text(args, "scale") != NULL)
+        rc = parse_number("scale", args_text(args, "scale"), 0, 38, &scale, err);
+    if (rc == COFFER_OK && args_text(args, "max") != NULL)
+        rc = parse_number("max", args_text(args, "max"), 1, 9e15, &max, err);
+    if (rc == COFFER_OK && args_text(args, "token-padding") != NULL)
+        rc = parse_number("token-padding", args_text(args, "token-padding"), 0, 64, &padding, err);
+    def->scale = (unsigned)scale;
+    def->max_abs = (uint64_t)max;
+    def->padding = (unsigned)padding;
+    def->words = args_flag(args, "words");
+    def->unique = args_flag(args, "unique");
+    def->tags = true;
+    return rc;
+}
+
+/* Of "numeric(12,2)": how many digits, and how many after the point. */
+static void
+declared_digits(const char *sql_type, unsigned *precision, unsigned *scale)
+{
+    const char *open = strchr(sql_type, '(');
+
+    *precision = 18;
+    if (open == NULL)
+        return;
+    *precision = (unsigned)strtoul(open + 1, NULL, 10);
+    if (strchr(open, ',') != NULL)
+        *scale = (unsigned)strtoul(strchr(open, ',') + 1, NULL, 10);
+}
+
+/* What an index of this kind takes of the options, on this column. */
+static int
+index_for(const struct rotate_env *env, const char *name, int kind, const struct keyring_index *model, struct keyring_index *out,
+          struct coffer_error *err)
+{
+    struct keyring *kr = NULL;
+    int rc = env->store->load(env->store, &kr, err);
+    int type = 0;
+
+    *out = *model;
+    out->kind = kind;
+    for (size_t i = 0; rc == COFFER_OK && i < keyring_column_count(kr); i++) {
+        const struct keyring_column *column = keyring_column_at(kr, i);
+        char full[2 * KEYRING_NAME_MAX];
+        size_t len;
+
+        (void)snprintf(full, sizeof full, "%s.%s", column->table, column->name);
+        len = strlen(full);
+        if (column->retired || len < strlen(name) || strcmp(full + len - strlen(name), name) != 0)
+            continue;
+        type = column->type;
+        if (type == COFFER_NUMERIC)
+            declared_digits(column->sql_type, &out->precision, &out->scale);
+    }
+    keyring_free(kr);
+    out->unique = model->unique && kind == INDEX_EQUALITY;
+    out->words = model->words && kind == INDEX_TEXT;
+    out->padding = kind == INDEX_TEXT ? model->padding : 0;
+    out->tags = kind == INDEX_SUM;
+    out->max_abs = kind == INDEX_SUM ? model->max_abs : 0;
+    if (kind != INDEX_OPE)
+        out->precision = 0;
+    if (type != COFFER_NUMERIC || kind == INDEX_EQUALITY || kind == INDEX_TEXT)
+        out->scale = 0;
+    if (kind == INDEX_SUM || (type != COFFER_TEXT && type != 0))
+        out->normaliser = 0;
+    if (kind == INDEX_OPE && out->normaliser == 4)
+        out->normaliser = 2;
+    return rc;
+}
+
+static int
+protect_indexes(struct cli *cli, const struct rotate_env *env, const struct rotate_column *columns, size_t count, unsigned kinds,
+                unsigned drop, const struct rotate_options *options, struct coffer_error *err)
+{
+    struct keyring_index model = {0};
+    int rc = index_options(cli->args, &model, err);
+
+    for (size_t i = 0; i < count; i++) {
+        for (size_t k = 0; rc == COFFER_OK && k < sizeof searches / sizeof searches[0]; k++) {
+            struct rotate_index index = {.column = columns[i].name};
+            int kind = searches[k].kind;
+
+            if (drop & 1u << kind)
+                rc = rotate_index_drop(env, columns[i].name, kind, options, err);
+            if (rc != COFFER_OK || !(kinds & 1u << kind))
+                continue;
+            rc = index_for(env, columns[i].name, kind, &model, &index.def, err);
+            if (rc == COFFER_OK)
+                rc = rotate_index_add(env, &index, 1, options, err);
+        }
+    }
+    return rc;
+}
+
 static int
 run_protect(struct cli *cli, struct coffer_error *err)
 {
@@ -71,12 +228,19 @@ run_protect(struct cli *cli, struct coffer_error *err)
     struct rotate_env env;
     const struct args *args = cli->args;
     size_t next = 0, count = 0;
+    unsigned kinds = 0, drop = 0;
     int rc;
 
     options.no_unaware_clients = args_flag(args, "no-unaware-clients");
     options.scrub = args_flag(args, "scrub");
     options.shadow_only = args_flag(args, "shadow-only");
     rc = column_options(args, &model, err);
+    if (rc == COFFER_OK)
+        rc = searches_given(args, "search", &kinds, err);
+    if (rc == COFFER_OK)
+        rc = searches_given(args, "drop-search", &drop, err);
+    if (args_flag(args, "sum"))
+        kinds |= 1u << INDEX_SUM;
     if (rc == COFFER_OK)
         rc = work_options(cli, &options, err);
     if (rc == COFFER_OK)
@@ -100,8 +264,10 @@ run_protect(struct cli *cli, struct coffer_error *err)
         options.decode = decoder_decode;
         options.decode_arg = decoder;
     }
-    if (rc == COFFER_OK)
+    if (rc == COFFER_OK && drop == 0)
         rc = rotate_protect(&env, columns, count, &options, err);
+    if (rc == COFFER_OK && !options.plan_only && !options.shadow_only && (kinds | drop) != 0)
+        rc = protect_indexes(cli, &env, columns, count, kinds, drop, &options, err);
     decoder_stop(decoder);
     return work_end(cli, &events, &env, rc, "protect");
 }
@@ -112,6 +278,15 @@ static const struct arg_option options_protect[] = {
     {"pad", "BYTES", "pad values to a multiple, so that a length says less"},
     {"suite", "1|2", "2 commits to its key, for several key holders"},
     {"in-place", NULL, "PostgreSQL: text form in the column itself, no companion"},
+    {"search", "eq|text|order|sum", "what the server may find, sort or add the columns by; repeatable, or with commas"},
+    {"sum", NULL, "the same as --search sum"},
+    {"drop-search", "eq|text|order|sum", "take that away again"},
+    {"normalise", "exact|canonical|caseless|accentless|digits", "what counts as the same text (caseless)"},
+    {"unique", NULL, "eq: the database refuses a second row with an equal value"},
+    {"words", NULL, "text: whole words in place of parts of three characters"},
+    {"token-padding", "N", "text: tokens up to a multiple, so that their number says less"},
+    {"max", "N", "sum: the largest absolute value, in units of the last decimal place"},
+    {"scale", "N", "sum of a numeric without declared decimal places"},
     {"scrub", NULL, "rewrite the files too, so that no plaintext is left in them (needs a window)"},
     {"no-unaware-clients", NULL, "you state that no writer is left that knows nothing of Coffer"},
     {"shadow-only", NULL, "stop in phase shadow; the same command goes on later"},
@@ -124,7 +299,9 @@ const struct command command_protect = {
     .details = "Prints its plan (obstacles, binding and why, rows, time) and asks.  The type comes from the schema\n"
                "unless given.  Phases: off, shadow, dual, sealed.  The same command goes on where it stopped.\n\n"
                "  coffer protect sqlite:app.db patients.ssn patients.born:date\n"
-               "  coffer protect --plan postgresql://db/app patients.ssn\n",
+               "  coffer protect --plan postgresql://db/app patients.ssn\n"
+               "  coffer protect --search eq,text sqlite:app.db patients.name\n\n"
+               "What each kind of --search reveals is in docs/SEARCH.md.\n",
     .options = options_protect,
     .more_options = options_work,
     .words_max = ARGS_MAX,
