@@ -520,5 +520,16 @@ if __name__ == "__main__":
         sys.exit(77)
     if HOW == "--user" and ROOT:
         user = pwd.getpwuid(65534).pw_name
-        os.execvp("runuser", ["runuser", "-u", user, "--", sys.executable, *sys.argv])
+        python = next((path for path in (sys.executable, "/usr/bin/python3")
+                       if subprocess.run(["runuser", "-u", user, "--", path, "-c", ""], capture_output=True).returncode == 0), None)
+        if python is None:
+            print(f"{user} may not run Python")
+            sys.exit(77)
+        runtime = tempfile.mkdtemp(prefix="cf-run-")
+        shutil.chown(runtime, user)
+        words = ["runuser", "-u", user, "--", "env", "-u", "TMPDIR", f"XDG_RUNTIME_DIR={runtime}", python, os.path.abspath(sys.argv[0]),
+                 os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2]), *sys.argv[3:]]
+        code = subprocess.run(words, cwd="/").returncode
+        shutil.rmtree(runtime, ignore_errors=True)
+        sys.exit(code)
     sys.exit(main(sys.argv[5:]))
