@@ -6,7 +6,7 @@
 
 Sign-in tokens: viewer, operator, custodian, custodian2 (each as often as one likes); any other is expired.
 POST /mock {"fail": "POST /databases", "status": 422, "word": "refused", "message": "…"}: the next such request fails so.
-POST /mock {"expire": true}: all sessions end.
+POST /mock {"expire": true}: all sessions end.  {"broken": true}: the chain of the audit log is.
 """
 import argparse
 import json
@@ -45,7 +45,7 @@ class World:
         for j in self.jobs.values():
             if j["state"] in ("running", "paused") and j["name"] in self.databases:
                 self.databases[j["name"]]["job"] = j["id"]
-        self.audit = fx.audit()
+        self.audit, self.whole = fx.audit(), True
         self.stacks = {"main": {"name": "main", "version": "v2", "cipher": "aes-256", "created": fx.ago(500)},
                        "legacy": {"name": "legacy", "version": "v1", "cipher": "aes-192", "created": fx.ago(480)}}
         self.sessions, self.events, self.fails, self.next_job = {}, [], {}, 72
@@ -314,7 +314,7 @@ def key_act(w, r, ident, verb):
 def audit_list(w, r):
     q = r.query
     found = [e for e in w.audit if q.get("event", "") in e["event"] and q.get("who", "") in e["who"] and e["seq"] > int(q.get("after", 0))]
-    return 200, {"verified": True, "count": len(w.audit), "entries": found[:int(q.get("limit", 100))]}
+    return 200, {"verified": w.whole, "count": len(w.audit), "entries": found[:int(q.get("limit", 100))]}
 
 
 @route("GET", "/compliance", 1)
@@ -388,6 +388,8 @@ class Handler(BaseHTTPRequestHandler):
     def control(self):
         if self.body.get("expire"):
             self.world.sessions.clear()
+        if self.body.get("broken"):
+            self.world.whole = False
         if "fail" in self.body:
             self.world.fails[self.body["fail"]] = self.body
         self.answer(200, {})

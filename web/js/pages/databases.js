@@ -35,7 +35,7 @@ export async function page({ query, setQuery, signal }) {
   let order = query.get("sort")?.split(".").map(Number) ?? [0, 1], at = Number(query.get("page") ?? 0);
 
   const summary = h("p", { class: "summary" });
-  const grid = table({ caption: "Databases", columns, key: d => d.name, sort: order, start: at, changed: (s, p) => { order = s; at = p; keep(); },
+  const grid = table({ caption: "Databases", name: "databases", columns, key: d => d.name, sort: order, start: at, changed: (s, p) => { order = s; at = p; keep(); },
     empty: () => list.size ? h("div", { class: "empty" }, h("p", {}, "No database matches."), h("button", { type: "button", on: { click: clear } }, "Clear the filter")) :
       h("div", { class: "empty" }, h("h2", {}, "No databases yet"), h("p", {}, "A database made here is encrypted from its first byte, with AES-256. Nobody has to ask for it."), create()) });
 

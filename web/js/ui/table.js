@@ -20,7 +20,7 @@ function compare(a, b) {
 /* {caption, columns: [{title, cell: row → node, sort: row → value, class, head: hide the title}], key: row → id, page: rows a page,
  *  sort: [column index, 1 or -1], empty: node or function, changed: (sort, page) → …}
  * Returns {node, update(rows)}. */
-export function table({ caption, columns, key, page: size = 50, sort = null, start = 0, empty, changed = () => {}, dense }) {
+export function table({ caption, columns, key, page: size = 50, sort = null, start = 0, empty, changed = () => {}, dense, name }) {
   let all = [], page = start, current = null;
   const made = new Map(); // key → {text, tr}: a row that did not change keeps its elements, and focus
 
@@ -28,7 +28,7 @@ export function table({ caption, columns, key, page: size = 50, sort = null, sta
     c.sort ? h("button", { type: "button", class: "sort", on: { click: () => order(i) } }, c.title, h("i", { "aria-hidden": "true" })) :
       c.head ? hidden(c.title) : c.title));
   const body = h("tbody", { role: "rowgroup" });
-  const grid = h("table", { role: "table", class: dense ? "dense" : null }, h("caption", { class: "vh" }, caption),
+  const grid = h("table", { role: "table", class: [dense && "dense", name && `t-${name}`].filter(Boolean).join(" ") || null }, h("caption", { class: "vh" }, caption),
     h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, heads)), body);
   const nothing = h("div", {});
   const range = h("p", { role: "status" });
