@@ -150,7 +150,7 @@ def jobs(dbs):
     total = 52 * 2**30
     out = [
         job(71, "rotate", first[min(1, len(first) - 1)]["name"], "running", step="re-encrypt", done=int(total * .36), total=total,
-            rate=164 * 2**20, seconds_left=212, latency=0.42, request={"method": "online", "kind": "reencrypt"},
+            rate=164 * 2**20, seconds_left=212, latency=1.07, request={"method": "online", "kind": "reencrypt"},
             messages=[{"at": ago(0.004), "text": "key 84f1d2c7 to 51a0be33, files in use are moved as they are"}]),
         job(70, "rotate-field", first[0]["name"], "paused", step="drain", done=21400, total=48210, unit="rows", rate=0,
             messages=[{"at": ago(0.01), "text": "paused by maria"}]),

@@ -69,7 +69,7 @@ class World:
         if j["kind"] in ("rotate", "rotate-field") and j["id"] == 71:
             j["rate"] = int(min(j.get("limit") or 164 * 2**20, 164 * 2**20) * (0.8 + 0.4 * secrets.randbelow(100) / 100))
             j["done"] = min(j["total"] - 1, j["done"] + j["rate"] // 4)
-            j["latency"] = round(0.3 + secrets.randbelow(40) / 100, 2)
+            j["latency"] = round(1 + secrets.randbelow(14) / 100, 2)
         else:
             j["total"] = j["total"] or 2**30
             j["rate"] = j["total"]

@@ -40,7 +40,7 @@ export async function page({ query, setQuery, signal }) {
     const good = answer.verified === true;
     place.replaceChildren(h("div", { class: `verdict ${good ? "good" : "bad"}` }, icon(good ? "check" : "fail"), h("div", {},
       h("b", {}, good ? "The chain is whole" : "The chain is broken"), h("p", {}, good ? `${plural(answer.count, "entry", "entries")}, each with the hash of the one before, up to the mark in the keyring. Checked just now.` :
-        typeof answer.verified === "string" ? answer.verified : "An entry was changed, removed or put in. Compare with a copy of the log: coffer audit verify says where."))));
+        answer.error ? answer.error : "An entry was changed, removed or put in. Compare with a copy of the log: coffer audit verify says where."))));
   }
 
   async function read() {

@@ -16,7 +16,7 @@ const WORDS = { ok: "met", warn: "met, with remarks", fail: "not met" };
 const verdict = (r, words = r) => h("span", { class: `verdict-word ${r === "ok" || r === true ? "good" : r === "warn" ? "warn" : r === "none" || !r ? "idle" : "bad"}` },
   icon(r === "ok" || r === true ? "check" : r === "warn" ? "warn" : r === "none" || !r ? "stop" : "fail"), words === true ? "ok" : words || "not checked");
 
-const backups = b => b === null || b === undefined ? "–" : typeof b === "object" ? `${number(b.encrypted ?? 0)} of ${number(b.count ?? 0)} encrypted` : String(b);
+const backups = b => b === null || b === undefined ? "–" : typeof b === "object" ? b.encrypted === undefined ? plural(b.count ?? 0, "backup") : `${number(b.encrypted)} of ${number(b.count ?? 0)} encrypted` : String(b);
 
 const columns = [
   { title: "Database", sort: d => d.name, cell: d => h("a", { href: `#/databases/${encodeURIComponent(d.name)}` }, d.name) },
@@ -24,7 +24,7 @@ const columns = [
   { title: "At rest", sort: d => d.at_rest?.cipher, cell: d => d.at_rest?.cipher ? cipherBadge(d.at_rest.cipher) : "–" },
   { title: "Key", cell: d => keyId(d.at_rest?.key_id) },
   { title: "Checked", cell: d => [verdict(d.at_rest?.result, RESULT[d.at_rest?.result]), " ", h("span", { class: "dim" }, when(d.at_rest?.checked, minute))] },
-  { title: "In transit", cell: d => verdict(d.in_transit?.result, d.in_transit?.result === "none" ? "no network" : typeof d.in_transit?.tls === "string" ? d.in_transit.tls : d.in_transit?.result) },
+  { title: "In transit", cell: d => verdict(d.in_transit?.result, d.in_transit?.result === "none" ? "no network" : typeof d.in_transit?.tls === "string" ? d.in_transit.tls : d.in_transit?.result === "ok" ? d.in_transit.tls ? "TLS" : "this machine" : RESULT[d.in_transit?.result]) },
   { title: "Columns", class: "num", sort: d => d.columns?.length, first: -1, cell: d => number(d.columns?.length ?? 0) },
   { title: "Backups", cell: d => backups(d.backups) },
 ];
@@ -40,7 +40,9 @@ export async function page({ signal }) {
     const r = await get("/compliance", { signal });
     const grid = table({ caption: "Databases", columns, key: d => d.name, sort: [0, 1], page: 5000, dense: true, empty: h("p", { class: "empty" }, "There are no databases.") });
     grid.update(r.databases ?? []);
-    const remarks = (r.databases ?? []).flatMap(d => [...(d.checks ?? []).filter(c => c.state !== "ok").map(c => [d.name, `${c.name}: ${c.text}`]),
+    const remarks = (r.databases ?? []).flatMap(d => [...(Array.isArray(d.checks) ? d.checks : d.checks?.checks ?? []).filter(c => c.state !== "ok").map(c => [d.name, `${c.name}: ${c.text}`]),
+      ...["at_rest", "in_transit"].filter(w => d[w]?.result === "fail" && d[w].text).map(w => [d.name, d[w].text]),
+      ...d.columns_open ? [[d.name, `${plural(d.columns_open, "column")} not sealed yet`]] : [],
       ...d.at_rest?.cipher === "aes-192" ? [[d.name, "AES-192, on a legacy stack: move it to a v2 stack for AES-256"]] : []]);
     node.replaceChildren(
       h("div", { class: "head" }, h("div", {}, h("h1", { tabindex: "-1" }, "Encryption of health information"), h("p", { class: "summary" }, "Checked ", h("time", { datetime: r.at }, `${second(r.at)} UTC`), ` for ${r.by} · HIPAA Security Rule, 45 CFR Part 164`)),

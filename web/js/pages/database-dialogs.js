@@ -50,7 +50,7 @@ export function rotateDisk(db) {
 export function rotateField(db) {
   dialog({ title: `Rotate the field key of ${db.name}`, submit: "Rotate",
     lead: "Each cell of the protected columns is sealed again under a new key while applications go on. A certificate says when none is left under the old one.",
-    body: [h("ul", { class: "plain" }, db.columns.map(c => h("li", { class: "mono" }, c.column)))],
+    body: [h("ul", { class: "plain" }, db.columns.map(c => h("li", { class: "mono" }, c.column ?? c.name)))],
     run: () => begin(`/databases/${enc(db.name)}/rotate-field`, {}, "Rotation begun") });
 }
 

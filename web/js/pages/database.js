@@ -8,7 +8,7 @@ import { action, begin, copyButton, problem } from "../ui/actions.js";
 import { badge, cipherBadge, engineMark, engineTitle, grade, keyId, state } from "../ui/badges.js";
 import { dialog, field, input } from "../ui/dialog.js";
 import { icon } from "../ui/icons.js";
-import { isOver, jobCard } from "../ui/jobs.js";
+import { isOver, jobCard, methodOf } from "../ui/jobs.js";
 import { table } from "../ui/table.js";
 import { toast } from "../ui/toast.js";
 import { rotateDisk, rotateField, moveStack, destroy } from "./database-dialogs.js";
@@ -98,8 +98,8 @@ export async function page({ params: [name], signal }) {
     const v = db.volume ?? {};
     return section("Volume", null, facts([
       ["Format", v.format ?? db.format], ["Cipher", cipherBadge(v.cipher ?? db.cipher)], ["Key", keyId(v.key_id ?? db.key_id)],
-      ["Names of files", "names_encrypted" in v ? v.names_encrypted ? "encrypted" : "plain" : null], ["Files", v.files && number(v.files)],
-      ["Generation", v.generation], ["Limit", [db.limit ? bytes(db.limit) : "none", " ", action({ label: "Change", kind: "quiet", small: true, role: "operator", run: resize })]],
+      "names_encrypted" in v && ["Names of files", v.names_encrypted ? "encrypted" : "plain"], v.files && ["Files", number(v.files)],
+      ["Generation", v.generation ? String(v.generation) : null], v.keys?.length > 1 && ["Its keys", v.keys.map(k => h("div", {}, keyId(k.id), " ", state(k.state)))], ["Limit", [db.limit ? bytes(db.limit) : "none", " ", action({ label: "Change", kind: "quiet", small: true, role: "operator", run: resize })]],
       ["Port", db.port ? String(db.port) : "none: a file"]]),
     h("p", { class: "label" }, "Ciphertext on disk"), path(db.lower ?? v.lower ?? "–"), h("p", { class: "label" }, "Mounted at"), path(db.mount ?? v.mount ?? "–"));
   }
@@ -116,11 +116,11 @@ export async function page({ params: [name], signal }) {
   }
 
   function columnSection() {
-    const list = db.columns ?? [];
+    const list = (db.columns ?? []).map(c => ({ ...c, column: c.column ?? c.name }));
     const grid = table({ caption: "Protected columns", dense: true, page: 20, key: c => c.column, empty: none("No column is protected by the application. The volume encrypts everything; columns protect against whoever reaches the database itself."),
       columns: [
         { title: "Column", sort: c => c.column, cell: c => h("span", { class: "mono" }, c.column) }, { title: "Type", cell: c => h("span", { class: "mono dim" }, c.type ?? "–") },
-        { title: "Searchable by", cell: c => terms(c.terms) }, { title: "Leakage", class: "c-leak", sort: c => c.leakage?.grade, cell: c => grade(c.leakage) },
+        { title: "Searchable by", class: "c-terms", cell: c => terms(c.terms) }, { title: "Leakage", class: "c-leak", sort: c => c.leakage?.grade, cell: c => grade(c.leakage) },
         { title: "Key", cell: c => keyId(c.key_id) }] });
     grid.update(list);
     return section("Protected columns", [action({ label: "Protect columns", small: true, role: "operator", blocked: db.engine === "redis" && "Redis has no columns", run: protect }),
@@ -138,7 +138,7 @@ export async function page({ params: [name], signal }) {
   function rotationSection() {
     const list = db.rotations ?? [];
     const grid = table({ caption: "Rotations", dense: true, page: 10, key: r => r.id ?? r.started, sort: null, empty: none("No key of it was rotated yet."), columns: [
-      { title: "Ended", cell: r => when(r.ended ?? r.updated ?? r.at, day) }, { title: "Method", cell: r => r.method ?? r.result?.method ?? r.kind },
+      { title: "Ended", cell: r => when(r.ended ?? r.updated ?? r.at, day) }, { title: "Method", cell: r => r.method ?? methodOf(r) ?? r.kind },
       { title: "Downtime", class: "num", cell: r => duration(r.downtime_ms ?? r.result?.downtime_ms) }, { title: "Moved", class: "num", cell: r => bytes(r.bytes ?? r.result?.bytes) },
       { title: "Keys", cell: r => h("span", { class: "change" }, keyId(r.old_key_id ?? r.result?.old_key_id), " → ", keyId(r.new_key_id ?? r.result?.new_key_id)) },
       { title: "Proof", cell: r => r.certificate ?? r.result?.certificate ? h("span", { class: "verdict-word good", title: String(r.certificate ?? r.result.certificate) }, icon("check"), "certificate") : r.state ? state(r.state, true) : "–" }] });
@@ -153,12 +153,12 @@ export async function page({ params: [name], signal }) {
   }
 
   function doctorSection() {
-    const checks = db.doctor?.checks ?? [];
+    const checks = (Array.isArray(db.doctor) ? db.doctor : db.doctor?.checks) ?? [];
     const bad = checks.filter(c => c.state !== "ok").length;
     const run = action({ label: checks.length ? "Run again" : "Run doctor", small: true, role: "operator", blocked: db.state !== "running" && db.engine !== "sqlite" && "It is not running",
       run: () => begin(`/databases/${enc(name)}/doctor`, {}, "Doctor begun") });
     return section("Doctor", run, checks.length ? [
-      h("p", { class: "dim" }, bad ? `${plural(checks.length - bad, "check")} passed, ${bad} to look at` : `${plural(checks.length, "check")} passed`, db.doctor.at ? [", ", when(db.doctor.at)] : ""),
+      h("p", { class: "dim" }, bad ? `${plural(checks.length - bad, "check")} passed, ${bad} to look at` : `${plural(checks.length, "check")} passed`, db.doctor?.at ? [", ", when(db.doctor.at)] : ""),
       h("ul", { class: "checks" }, [...checks].sort((a, b) => (a.state === "ok") - (b.state === "ok")).map(c => h("li", {}, h("span", { class: `tick ${c.state}` }, icon(c.state === "ok" ? "check" : c.state)),
         h("b", {}, c.name), h("span", {}, c.text), h("span", { class: "vh" }, c.state))))] : none("The doctor proves that the mount is safe for this engine: durability, locks, renames, direct reads, and that nothing on disk is plaintext."));
   }

@@ -11,16 +11,19 @@ import { table } from "../ui/table.js";
 export const title = "Keys";
 
 const entered = k => k.states?.[k.state] ?? null;
-const holds = k => k.held_by?.length ? k.held_by.length === 1 ? `${k.held_by[0].kind} ${k.held_by[0].name}` : plural(k.held_by.length, "thing") : null;
+const holds = k => !k.held_by ? (k.databases ?? []).join(", ") || null : k.held_by.length ? k.held_by.length === 1 ? `${k.held_by[0].kind} ${k.held_by[0].name}` : plural(k.held_by.length, "thing") : null;
+
+/* A volume's line is named by its id, which nobody knows by heart. */
+export const lineName = k => k.line?.startsWith("volume/") ? k.databases?.[0] ?? k.line.slice(7, 15) : k.line || "–";
 
 const columns = [
   { title: "Key", sort: k => k.id, cell: k => h("a", { class: "mono row-link", href: `#/keys/${k.id}` }, k.id) },
   { title: "State", sort: k => STATES.indexOf(k.state), cell: k => [state(k.state), k.compromised ? badge("compromised", "bad") : ""] },
   { title: "Purpose", sort: k => k.purpose, cell: k => k.purpose },
-  { title: "Line", class: "c-line", sort: k => k.line, cell: k => [k.line || "–", k.version ? h("span", { class: "dim" }, ` v${k.version}`) : ""] },
+  { title: "Line", class: "c-line", sort: k => k.line, cell: k => [lineName(k), k.version ? h("span", { class: "dim" }, ` v${k.version}`) : ""] },
   { title: "Life", class: "c-life", cell: k => lifeline(k) },
   { title: "Since", sort: entered, first: -1, cell: k => when(entered(k)) },
-  { title: "Held by", class: "c-held", sort: k => k.held_by?.length ?? 0, first: -1, cell: k => [holds(k) ?? h("span", { class: "dim" }, "nothing"), " ",
+  { title: "Held by", class: "c-held", sort: k => k.held_by?.length ?? 0, first: -1, cell: k => [holds(k) ?? h("span", { class: "dim" }, k.held_by ? "nothing" : "–"), " ",
     k.approvals?.length && k.state !== "destroyed" ? badge(`${k.approvals.length} of 2 approved`, "warn") : ""] },
 ];
 

@@ -4,7 +4,7 @@ import { h } from "../dom.js";
 import { bytes, duration, number, plural, when } from "../format.js";
 import { load, on } from "../store.js";
 import { keyId, state } from "../ui/badges.js";
-import { isOver, isRotation, jobCard, jobTitle } from "../ui/jobs.js";
+import { isOver, isRotation, jobCard, jobTitle, methodOf } from "../ui/jobs.js";
 import { table } from "../ui/table.js";
 
 export const title = "Rotations";
@@ -16,7 +16,7 @@ const columns = [
   { title: "What", sort: j => j.kind, cell: j => jobTitle(j) },
   { title: "Database", sort: j => j.name, cell: j => j.name ? h("a", { href: `#/databases/${encodeURIComponent(j.name)}` }, j.name) : "–" },
   { title: "State", sort: j => j.state, cell: j => state(j.state, true) },
-  { title: "Method", cell: j => j.result?.method ?? j.request?.method ?? "–" },
+  { title: "Method", cell: j => methodOf(j) ?? "–" },
   { title: "Downtime", class: "num", sort: j => j.result?.downtime_ms, first: -1, cell: j => duration(j.result?.downtime_ms) },
   { title: "Moved", class: "num", cell: moved },
   { title: "Took", class: "num", sort: took, first: -1, cell: j => duration(took(j)) },

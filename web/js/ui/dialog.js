@@ -60,5 +60,5 @@ export const select = (name, options, value, attributes) =>
 export function choices(legend, name, list, chosen) {
   return h("fieldset", { class: "choices" }, h("legend", {}, legend), list.map(c => h("label", { class: c.blocked ? "blocked" : null },
     h("input", { type: "radio", name, value: c.value, checked: c.value === chosen, disabled: Boolean(c.blocked) }),
-    h("span", {}, h("b", {}, c.title), c.tag && h("em", {}, c.tag), h("small", {}, c.blocked ?? c.text)))));
+    h("span", {}, h("b", {}, c.title), c.tag && !c.blocked && h("em", {}, c.tag), h("small", {}, c.blocked ?? c.text)))));
 }

@@ -4,7 +4,7 @@
  * jobCard(job) → {node, update(job)}.  A screen reader hears of each tenth of the way, not of each event.
  */
 import { h, s, setText } from "../dom.js";
-import { amount, bytes, duration, left, when } from "../format.js";
+import { amount, bytes, left, when } from "../format.js";
 import { post } from "../api.js";
 import { put, samples } from "../store.js";
 import { action } from "./actions.js";
@@ -14,8 +14,12 @@ const WORDS = { create: "Create", rotate: "Rotate disk key", "rotate-field": "Ro
   backup: "Back up", restore: "Restore", verify: "Verify backup", doctor: "Doctor", destroy: "Destroy", resize: "Resize", expire: "Expire backup" };
 const RATE_TOP = 1024; // MiB/s at the right end of the slider, which is logarithmic and means "no limit"
 
-export const jobTitle = job => WORDS[job.kind] ?? job.kind;
-export const isRotation = job => ["rotate", "rotate-field", "move", "protect"].includes(job.kind);
+/* How much slower others are served, as a factor: 1.2 is a fifth slower. */
+const slower = factor => !factor ? "–" : factor < 1.005 ? "none" : `+${Math.round((factor - 1) * 100)} %`;
+
+export const methodOf = job => job.result?.method ?? job.request?.method ?? (/^rotate-(?!field)(.+)/.exec(job.kind)?.[1] ?? null);
+export const jobTitle = job => WORDS[job.kind] ?? (job.kind.startsWith("rotate-") ? WORDS.rotate : job.kind);
+export const isRotation = job => job.kind.startsWith("rotate") || job.kind === "move" || job.kind === "protect";
 export const isOver = job => ["done", "cancelled", "failed"].includes(job.state);
 
 function sparkPath(list, width, height) {
@@ -67,7 +71,7 @@ export function jobCard(first, { where = true } = {}) {
   const act = (verb, label, icon, kind) => action({ label, icon, kind, small: true, role: "operator", run: async () => put("jobs", await post(`/jobs/${id}/${verb}`)) });
   const live = h("div", { class: "job-live" }, curve.node, h("dl", { class: "facts tight" }, facts.rate.node, facts.left.node, facts.latency.node, facts.step.node));
   const throttlePlace = h("div", {});
-  const method = first.request?.method ?? first.result?.method;
+  const method = methodOf(first);
   const node = h("article", { class: "card job", "aria-label": `${jobTitle(first)} ${first.name ?? ""}` },
     h("header", {}, h("div", {}, h("h3", {}, jobTitle(first), where && first.name && [" ", h("a", { href: `#/databases/${encodeURIComponent(first.name)}` }, first.name)]),
       h("p", { class: "dim" }, `job ${id}`, method ? ` · ${method}` : "", " · begun ", when(first.created))), badge, buttons),
@@ -82,7 +86,7 @@ export function jobCard(first, { where = true } = {}) {
     setText(count, part === null ? "" : `${amount(job.done, job.unit)} of ${amount(job.total, job.unit)}`);
     setText(facts.rate.dd, job.state === "running" && job.rate ? `${amount(job.rate, job.unit)}/s` : "–");
     setText(facts.left.dd, job.state === "running" ? left(job.seconds_left) : "–");
-    setText(facts.latency.dd, typeof job.latency === "number" ? duration(job.latency) : "–");
+    setText(facts.latency.dd, slower(job.latency));
     setText(facts.step.dd, job.step || "–");
     const course = samples.get(id) ?? [];
     curve.node.style.display = course.length > 1 ? "" : "none";
