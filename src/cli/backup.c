@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* coffer backup register|list|expire|policy: what the destroy guard knows of backups. */
 #include "base/mem.h"
+#include "cli/backup_api.h"
 #include "cli/commands.h"
 #include "ledger/audit.h"
 
@@ -127,7 +128,11 @@ static int
 run_expire(struct cli *cli, struct coffer_error *err)
 {
     struct backup_change change = {.label = cli->args->words[0], .now_us = cli->os->now_us(cli->os)};
-    int rc = audited(cli, "backup.expire", json_pack("{s:s}", "label", change.label), change_expire, &change, err);
+    int rc;
+
+    if (backup_of_state(cli))
+        return backup_api_expire(cli, err);
+    rc = audited(cli, "backup.expire", json_pack("{s:s}", "label", change.label), change_expire, &change, err);
 
     if (rc == COFFER_OK && cli->json)
         out_json(json_pack("{s:s}", "expired", change.label));
@@ -144,8 +149,11 @@ run_policy(struct cli *cli, struct coffer_error *err)
     struct cli_url url;
     int64_t ms = 0;
     size_t next = 0;
-    int rc = cli_url(cli, &next, &url, err);
+    int rc;
 
+    if (backup_of_state(cli))
+        return backup_api_policy(cli, err);
+    rc = cli_url(cli, &next, &url, err);
     if (rc == COFFER_OK && next != cli->args->word_count)
         rc = error_set(err, COFFER_E_MISUSE, "usage: coffer backup policy %s", cli->command->synopsis);
     if (rc == COFFER_OK && keep == NULL)
@@ -172,9 +180,15 @@ run_list(struct cli *cli, struct coffer_error *err)
     static const char *const headings[] = {"LABEL", "DATABASE", "START", "END", "EXPIRED"};
     struct keyring_store *store = NULL;
     struct keyring *kr = NULL;
-    struct table *t = table_new(headings, 5);
-    json_t *list = json_array();
-    int rc = cli_keyring(cli, &store, &kr, err);
+    struct table *t;
+    json_t *list;
+    int rc;
+
+    if (backup_of_state(cli))
+        return backup_api_list(cli, err);
+    t = table_new(headings, 5);
+    list = json_array();
+    rc = cli_keyring(cli, &store, &kr, err);
 
     for (size_t i = 0; rc == COFFER_OK && i < keyring_backup_count(kr); i++) {
         const struct keyring_backup *b = keyring_backup_at(kr, i);
@@ -229,7 +243,9 @@ const struct command command_backup_expire = {
     .run = run_expire,
 };
 static const struct arg_option options_policy[] = {
-    {"keep", "TIME", "how long backups that nobody registered are kept, like 35d"}, {NULL, NULL, NULL}};
+    {"keep", "TIME", "how long backups that nobody registered are kept, like 35d"},
+    {"schedule", "TIME", "with --state: when backups are made"},
+    {NULL, NULL, NULL}};
 const struct command command_backup_policy = {
     .name = "backup policy",
     .synopsis = "DBURL --keep TIME",

@@ -157,7 +157,7 @@ events_env(struct cli *cli, struct events *events, size_t *next, struct rotate_e
 }
 
 void
-events_close(struct events *events, struct rotate_env *env)
+events_end(struct events *events, struct rotate_env *env)
 {
     bar_clear(events);
     file_store_close(env->store);

@@ -19,7 +19,7 @@ struct events {
 /* Open the store and the environment of a rotate_… call; signals are caught from here.  `next`: see cli_url(); NULL: no database. */
 COFFER_MUST_CHECK int events_env(struct cli *cli, struct events *events, size_t *next, struct rotate_env *env,
                                  struct coffer_error *err);
-void events_close(struct events *events, struct rotate_env *env);
+void events_end(struct events *events, struct rotate_env *env);
 /* After CANCELLED: how to go on. */
 void events_resume_hint(struct events *events, int status);
 

@@ -245,7 +245,7 @@ run_destroy(struct cli *cli, struct coffer_error *err)
         out_json(json_pack("{s:o}", "destroyed", out_key(id)));
     else if (rc == COFFER_OK)
         (void)printf("Key %08x is destroyed.  Its id and history stay in the keyring.\n", (unsigned)id);
-    events_close(&events, &env);
+    events_end(&events, &env);
     return rc;
 }
 

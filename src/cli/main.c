@@ -73,7 +73,7 @@ static int
 run(struct cli *cli, struct args *args, int argc, const char *const *argv, struct coffer_error *err)
 {
     const struct arg_option **all;
-    const struct arg_option *own[4] = {options_common};
+    const struct arg_option *own[4] = {options_common}; /* before a command is known */
     const char *words[2] = {NULL, NULL};
     size_t n = 0, count, used;
     int rc;
@@ -107,8 +107,10 @@ run(struct cli *cli, struct args *args, int argc, const char *const *argv, struc
     cli->command = find_command(words, count, &used);
     if (cli->command == NULL)
         return unknown_command(words, count, err);
-    own[1] = cli->command->options;
-    own[2] = cli->command->more_options;
+    /* The command's own come first: --version N of `db create` is not ours. */
+    own[0] = cli->command->options;
+    own[1] = cli->command->more_options != NULL ? cli->command->more_options : options_common;
+    own[2] = cli->command->more_options != NULL ? options_common : NULL;
     rc = args_parse(argc, argv, used, own, args, err);
     if (rc != COFFER_OK)
         return rc;
@@ -117,7 +119,7 @@ run(struct cli *cli, struct args *args, int argc, const char *const *argv, struc
         help_command(cli->command, stdout);
         return COFFER_OK;
     }
-    if (args_flag(args, "version")) {
+    if (args_flag(args, "version") && args_text(args, "version") == NULL) {
         (void)printf("coffer %s\n", coffer_version());
         return COFFER_OK;
     }

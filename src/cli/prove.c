@@ -94,7 +94,7 @@ run_prove(struct cli *cli, struct coffer_error *err)
     rc = rotate_prove(&env, id, &options, &certificate, err);
     if (rc == COFFER_OK && path != NULL)
         rc = cli->os->write_file(cli->os, path, buf_view(&certificate), 0644, !force, err);
-    events_close(&events, &env);
+    events_end(&events, &env);
     if (rc == COFFER_OK && path == NULL)
         (void)fwrite(certificate.ptr, 1, certificate.len, stdout);
     else if (rc == COFFER_OK && cli->json)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Settings, stores and database URLs, as every sub-command finds them. */
 #include "base/mem.h"
+#include "cli/api_client.h"
 #include "cli/cli.h"
 #include "kek/kek_open.h"
 #include "volume/fuse/control.h"
@@ -12,7 +13,22 @@
 int
 cli_settings(struct cli *cli, struct host_settings *out, struct coffer_error *err)
 {
-    return host_settings_find(args_text(cli->args, "keyring"), args_text(cli->args, "kek"), false, cli->os, out, err);
+    const char *keyring = args_text(cli->args, "keyring"), *kek = args_text(cli->args, "kek");
+    struct coffer_error quiet = {0};
+    char dir[1024] = "", of_state[1100], its_kek[1100];
+    int rc = COFFER_E_MISUSE;
+
+    *out = (struct host_settings){0};
+    /* Whatever names a keyring comes before a state folder that only the surroundings name. */
+    if (keyring != NULL || args_text(cli->args, "state") == NULL)
+        rc = host_settings_find(keyring, kek, false, cli->os, out, err);
+    if (rc != COFFER_E_MISUSE || out->keyring[0] != '\0' || keyring != NULL)
+        return rc;
+    if (cli_state_find(cli, dir, &quiet) != COFFER_OK || dir[0] == '\0')
+        return rc;
+    (void)snprintf(of_state, sizeof of_state, "%s/keyring/keyring.coffer", dir);
+    (void)snprintf(its_kek, sizeof its_kek, "file:%s/keyring/kek.key", dir);
+    return host_settings_find(of_state, kek != NULL ? kek : its_kek, false, cli->os, out, err);
 }
 
 int

@@ -258,7 +258,7 @@ run_status(struct cli *cli, struct coffer_error *err)
             break;
     }
     if (env.store != NULL)
-        events_close(&events, &env);
+        events_end(&events, &env);
     return rc;
 }
 

@@ -109,7 +109,7 @@ int
 work_end(struct cli *cli, struct events *events, struct rotate_env *env, int rc, const char *what)
 {
     events_resume_hint(events, rc);
-    events_close(events, env);
+    events_end(events, env);
     if (rc == COFFER_OK && cli->json)
         out_json(json_pack("{s:{s:s,s:b}}", "result", "command", what, "ok", 1));
     return rc;

@@ -86,8 +86,8 @@ listen_local(struct daemon *daemon, struct coffer_error *err)
     /* Ours alone: deploy_open() holds the folder's lock, so that a socket which is there is a dead one's. */
     if (lstat(daemon->socket_path, &st) == 0 && S_ISSOCK(st.st_mode))
         (void)unlink(daemon->socket_path);
-    /* The folder is 0700: nobody comes in between bind() and chmod(). */
-    if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) != 0 ||
+    /* Linux gives the file the mode that the socket has already: it is never open to others. */
+    if (fd < 0 || fchmod(fd, 0600) != 0 || bind(fd, (struct sockaddr *)&address, sizeof address) != 0 ||
         chmod(daemon->socket_path, 0600) != 0 || listen(fd, 512) != 0) {
         rc = error_set(err, COFFER_E_IO, "the socket %s cannot be made: %s", daemon->socket_path, strerror(errno));
         goto out;

@@ -13,7 +13,10 @@
 struct host_settings {
     char keyring[1024], kek[1024];
     char database[1024]; /* from coffer.toml only; "" if it has none */
+    char state[1024];    /* cofferd's folder, from coffer.toml only */
 };
+/* cofferd's folder by coffer.toml, then COFFER_STATE; "" if neither names one. */
+COFFER_MUST_CHECK int host_settings_state(const struct os *os, char out[1024], struct coffer_error *err);
 /* MISUSE with what to give when one is missing: options of the command, or (`library`) fields of coffer_host_options. */
 COFFER_MUST_CHECK int host_settings_find(const char *keyring, const char *kek, bool library, const struct os *os, struct host_settings *out,
                                          struct coffer_error *err);

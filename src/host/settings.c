@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Settings: options, then coffer.toml of the working folder, then COFFER_KEYRING and COFFER_KEK.
  *
- * Of TOML, coffer.toml may hold comments, empty lines, and `key = "text"` for the keys keyring, kek
- * and database, where the text is a basic string with the escapes \" and \\ or a 'literal string'.
+ * Of TOML, coffer.toml may hold comments, empty lines, and `key = "text"` for the keys keyring, kek,
+ * database and state, where the text is a basic string with the escapes \" and \\ or a 'literal string'.
  * Anything else is refused with its line number, so that nothing is read otherwise than TOML means
  * it.
  */
@@ -24,7 +24,7 @@ static int
 refuse(const struct line *l, const char *what, struct coffer_error *err)
 {
     return error_set(err, COFFER_E_FORMAT,
-                     TOML " line %u: %s; a line is: keyring|kek|database = \"text\"", l->number,
+                     TOML " line %u: %s; a line is: keyring|kek|database|state = \"text\"", l->number,
                      what);
 }
 
@@ -95,6 +95,9 @@ read_line(struct line *l, struct host_settings *found, struct coffer_error *err)
     } else if (len == 8 && memcmp(key, "database", 8) == 0) {
         out = found->database;
         size = sizeof found->database;
+    } else if (len == 5 && memcmp(key, "state", 5) == 0) {
+        out = found->state;
+        size = sizeof found->state;
     } else {
         return refuse(l, "not a key that is known here", err);
     }
@@ -183,5 +186,18 @@ host_settings_find(const char *keyring, const char *kek, bool library, const str
         rc = choose(out->kek, sizeof out->kek, kek, found.kek, "COFFER_KEK", "kek", library, err);
     if (rc == COFFER_OK)
         memcpy(out->database, found.database, sizeof out->database);
+    return rc;
+}
+
+int
+host_settings_state(const struct os *os, char out[1024], struct coffer_error *err)
+{
+    struct host_settings found = {0};
+    const char *variable = secure_getenv("COFFER_STATE");
+    int rc = read_toml(os, &found, err);
+
+    out[0] = '\0';
+    if (rc == COFFER_OK)
+        (void)snprintf(out, 1024, "%s", found.state[0] != '\0' || variable == NULL ? found.state : variable);
     return rc;
 }
