@@ -24,7 +24,7 @@ USES = {
     "deploy": ["volume", "rotate", "host", "api", "kek", "db", "ledger", "field"] + BELOW_FIELD,
     "daemon": ["deploy", "volume", "rotate", "host", "api", "kek", "db", "ledger", "field"] + BELOW_FIELD,
     "cli": ["daemon", "deploy", "index", "search", "sums", "volume", "rotate", "host", "api", "kek", "db", "ledger", "field"] + BELOW_FIELD,
-    "sqlite_ext": ["host", "api", "kek", "field"] + BELOW_FIELD,
+    "sqlite_ext": ["sums", "host", "api", "kek", "field"] + BELOW_FIELD,
 }
 LIBRARIES = {"openssl/": {"crypto"}, "sodium.h": {"crypto"}, "sqlite3.h": {"db", "sqlite_ext", "deploy", "daemon"}, "libpq-fe.h": {"db"},
              "fuse": {"volume"}, "intel-ipsec-mb.h": {"crypto"},

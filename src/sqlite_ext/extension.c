@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The SQLite extension: coffer_attach, coffer_open, coffer_seal, coffer_key_id.
+/* The SQLite extension: coffer_attach, coffer_open, coffer_seal, coffer_key_id; sums.h has the aggregates.
  *
  * For shells and administration.  Whoever can run SQL on a connection that has attached reads plaintext: applications use
  * libcoffer.  All but coffer_key_id are DIRECTONLY, so that no view or trigger in a database file can call them.
@@ -9,6 +9,7 @@
 #include "field/field.h"
 #include "host/host.h"
 #include "kek/kek_open.h"
+#include "sqlite_ext/sums.h"
 
 #include <sqlite3ext.h>
 #include <stdio.h>
@@ -355,5 +356,7 @@ sqlite3_coffersqlite_init(sqlite3 *db, char **message, const sqlite3_api_routine
     if (rc == SQLITE_OK)
         rc = sqlite3_create_function_v2(db, "coffer_key_id", 1, SQLITE_UTF8 | SQLITE_DETERMINISTIC | SQLITE_INNOCUOUS, NULL,
                                         key_id, NULL, NULL, NULL);
+    if (rc == SQLITE_OK)
+        rc = sums_register(db);
     return rc;
 }
