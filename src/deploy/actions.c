@@ -7,11 +7,11 @@
 #include <string.h>
 
 const struct deploy_action *const deploy_actions[] = {
-    job_actions, stack_actions, create_actions, database_actions, change_actions, rotate_actions, key_actions, report_actions, NULL,
+    job_actions, stack_actions, create_actions, database_actions, change_actions, rotate_actions, key_actions, report_actions, doctor_actions, NULL,
 };
 
 const struct job_kind *const job_kinds[] = {
-    &job_create, &job_start, &job_stop, &job_resize, &job_destroy, &job_rotate, &job_rotate_copy, &job_rotate_replicate, NULL,
+    &job_create, &job_start, &job_stop, &job_resize, &job_destroy, &job_rotate, &job_rotate_copy, &job_rotate_replicate, &job_doctor, NULL,
 };
 
 static const struct deploy_action *

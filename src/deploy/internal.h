@@ -197,9 +197,9 @@ bool job_pace(struct job *job, double *rate, double *duty);
 
 /* ---- actions of single files; actions.c joins them ---- */
 
-extern const struct deploy_action job_actions[], stack_actions[], create_actions[], database_actions[], change_actions[], rotate_actions[], key_actions[],
+extern const struct deploy_action job_actions[], stack_actions[], create_actions[], database_actions[], change_actions[], rotate_actions[], key_actions[], doctor_actions[],
     report_actions[];
-extern const struct job_kind job_create, job_start, job_stop, job_resize, job_destroy, job_rotate, job_rotate_copy, job_rotate_replicate;
+extern const struct job_kind job_create, job_start, job_stop, job_resize, job_destroy, job_rotate, job_rotate_copy, job_rotate_replicate, job_doctor;
 
 /* What a creation is asked for, checked and entered; the job does the rest.  For backup/, too: a restore creates. */
 COFFER_MUST_CHECK int database_enter(struct deploy *deploy, const struct deploy_caller *caller, const json_t *request, char id[37],

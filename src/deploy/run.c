@@ -153,6 +153,10 @@ run_mount(struct deploy *deploy, const struct database_place *place, struct coff
     rc = process_arg(&spec, err, "%s", deploy->program);
     for (size_t i = 0; rc == COFFER_OK && i < sizeof words / sizeof *words; i++)
         rc = process_arg(&spec, err, "%s", words[i]);
+    if (rc == COFFER_OK &&
+        !deploy
+             ->root) /* the server is the same user's; others would need leave in /etc/fuse.conf */
+        rc = process_arg(&spec, err, "--only-me");
     (void)unlink(place->mount_log); /* of this start alone, so that it says why */
     if (rc == COFFER_OK)
         rc = process_start(&spec, place->mount_log, place->mount_pid, &id, err);

@@ -48,6 +48,10 @@ def main(deploy):
     psql(url, f"CREATE TABLE t(id serial PRIMARY KEY, v text); INSERT INTO t(v) SELECT '{PLANTED}' || n FROM generate_series(1, 2000) n")
     names_and_ports(deploy, url)
 
+    checks = deploy.do("database.doctor", {"name": "shop"})["result"]
+    assert checks["checks"] and checks["failed"] == 0, checks
+    assert deploy.ask("database.detail", {"name": "shop"})["doctor"] == checks
+
     # a server, a mount and cofferd itself die
     os.kill(pid_of(shop, "server.pid"), signal.SIGKILL)
     back = lambda: psql(url, "SELECT count(*) FROM t", check=False) == "2000"

@@ -44,6 +44,28 @@ def rotate(deploy, method):
     return result
 
 
+def two_custodians(deploy, key):
+    """A retired key goes only when two different ones have approved."""
+    assert deploy.ask("key.show", {"id": key})["state"] == "escrowed"
+    for _ in range(2):
+        deploy.ask("key.approve", {"id": key}, who="alice")
+        try:
+            deploy.ask("key.destroy", {"id": key}, who="alice")
+            raise AssertionError("destroyed by one")
+        except Refused as error:
+            assert error.status == "refused" and "two" in str(error), error
+    deploy.ask("key.approve", {"id": key}, who="bob")
+    assert deploy.ask("key.destroy", {"id": key}, who="bob")["state"] == "destroyed"
+    active = deploy.show("shop")["key_id"]
+    for who in ("alice", "bob"):
+        deploy.ask("key.approve", {"id": active}, who=who)
+    try:
+        deploy.ask("key.destroy", {"id": active}, who="bob")
+        raise AssertionError("a key in use was destroyed")
+    except Refused as error:
+        assert error.status == "refused", error
+
+
 def main(deploy):
     deploy.start()
     deploy.ask("stack.create", {"name": "legacy", "version": "v1"})
@@ -55,16 +77,10 @@ def main(deploy):
     shop = deploy.show("shop")
     assert shop["cipher"] == "aes-256" and shop["stack"] == "main", (shop, result)
     old = rotate(deploy, "online")["old_key_id"]
+    two_custodians(deploy, old)
     rotate(deploy, "dump-restore")
     rotate(deploy, "replicate")
 
-    # a retired key goes only when two have approved
-    try:
-        deploy.ask("key.destroy", {"id": old}, who="alice")
-        raise AssertionError("destroyed by one")
-    except Refused as error:
-        assert error.status == "refused", error
-    print("key", deploy.ask("key.show", {"id": old}))
     deploy.ask("database.list")
     report = deploy.ask("report.compliance")
     assert [m["result"] for m in report["mapping"]] == ["ok"] * 3, report
