@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The primitives Coffer composes; the only folder that sees OpenSSL and libsodium.
  *
- * Each is in a file of its own: random.c aes_gcm.c xaes_gcm.c hash.c hkdf.c key_wrap.c argon2id.c
+ * Each is in a file of its own: random.c aes_gcm.c xaes_gcm.c gcm_stream.c hash.c hkdf.c key_wrap.c argon2id.c
  * ed25519.c; block.h has what foreign disk formats need, aes_block.h, prf.h and prime.h what search terms and sums compose. All are thread-safe: contexts are per thread and freed with it.  Outputs of a failed
  * open are wiped. Errors: COFFER_E_NOMEM where OpenSSL could not allocate; COFFER_E_AUTH where a
  * tag does not hold.
@@ -46,10 +46,43 @@ COFFER_MUST_CHECK int xaes_open(const struct xaes_key *key, const uint8_t nonce[
                                 struct bytes ad, struct bytes sealed, uint8_t *out,
                                 struct coffer_error *err);
 
+/* Segments of a long stream: AES256_GCM_HKDF as Tink's Streaming AEAD defines it (STREAM of Hoang, Reyhanitabar,
+ * Rogaway and Vizár, CRYPTO 2015).
+ *
+ *   Ks = HKDF-SHA-256(key, salt, ad);  segment i = AES-256-GCM(Ks, prefix ‖ be32(i) ‖ last, plain), no additional data
+ *
+ * A nonce is unique because `i` is, under a key that a random salt makes this stream's own.  The caller counts
+ * segments, cuts them, and opens none that it was not given in order. */
+#define GCM_STREAM_SALT_LEN 32
+#define GCM_STREAM_PREFIX_LEN 7
+struct gcm_stream {
+    struct secret *key; /* Ks */
+    uint8_t prefix[GCM_STREAM_PREFIX_LEN];
+};
+COFFER_MUST_CHECK int gcm_stream_init(struct gcm_stream *stream, struct bytes key,
+                                      const uint8_t salt[GCM_STREAM_SALT_LEN],
+                                      const uint8_t prefix[GCM_STREAM_PREFIX_LEN], struct bytes ad,
+                                      struct coffer_error *err);
+void gcm_stream_wipe(struct gcm_stream *stream);
+/* `segment` counts from 0; LIMIT above 2^32 - 1.  `out` as of aes256_gcm_seal(), and may be where the plaintext stands. */
+COFFER_MUST_CHECK int gcm_stream_seal(const struct gcm_stream *stream, uint64_t segment, bool last,
+                                      struct bytes plain, uint8_t *out, struct coffer_error *err);
+COFFER_MUST_CHECK int gcm_stream_open(const struct gcm_stream *stream, uint64_t segment, bool last,
+                                      struct bytes sealed, uint8_t *out, struct coffer_error *err);
+
 /* FIPS 180-4, RFC 2104. */
 COFFER_MUST_CHECK int sha256(struct bytes data, uint8_t out[32], struct coffer_error *err);
 COFFER_MUST_CHECK int hmac_sha256(struct bytes key, const struct bytes *parts, size_t count,
                                   uint8_t out[32], struct coffer_error *err);
+
+/* SHA-256 of what comes in pieces. */
+struct sha256_state;
+COFFER_MUST_CHECK int sha256_new(struct sha256_state **out, struct coffer_error *err);
+COFFER_MUST_CHECK int sha256_add(struct sha256_state *state, struct bytes data,
+                                 struct coffer_error *err);
+COFFER_MUST_CHECK int sha256_end(struct sha256_state *state, uint8_t out[32],
+                                 struct coffer_error *err); /* once */
+void sha256_free(struct sha256_state *state);
 
 /* RFC 5869.  `len` at most 255 hashes. */
 COFFER_MUST_CHECK int hkdf_sha256(struct bytes ikm, struct bytes salt, struct bytes info,

@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* SHA-256 (FIPS 180-4) and HMAC-SHA-256 (RFC 2104). */
+#include "base/mem.h"
 #include "crypto/internal.h"
 
 #include <openssl/core_names.h>
+
+struct sha256_state {
+    EVP_MD_CTX *context;
+};
 
 int
 sha256(struct bytes data, uint8_t out[32], struct coffer_error *err)
@@ -13,6 +18,47 @@ sha256(struct bytes data, uint8_t out[32], struct coffer_error *err)
                                  md, NULL) != 1)
         return error_nomem(err);
     return COFFER_OK;
+}
+
+int
+sha256_new(struct sha256_state **out, struct coffer_error *err)
+{
+    EVP_MD *md = digest_sha256();
+    struct sha256_state *state = mem_alloc(sizeof *state);
+
+    *out = NULL;
+    if (state == NULL)
+        return error_nomem(err);
+    state->context = md != NULL ? EVP_MD_CTX_new() : NULL;
+    if (state->context == NULL || EVP_DigestInit_ex2(state->context, md, NULL) != 1) {
+        sha256_free(state);
+        return error_nomem(err);
+    }
+    *out = state;
+    return COFFER_OK;
+}
+
+int
+sha256_add(struct sha256_state *state, struct bytes data, struct coffer_error *err)
+{
+    if (data.len > 0 && EVP_DigestUpdate(state->context, data.ptr, data.len) != 1)
+        return error_nomem(err);
+    return COFFER_OK;
+}
+
+int
+sha256_end(struct sha256_state *state, uint8_t out[32], struct coffer_error *err)
+{
+    return EVP_DigestFinal_ex(state->context, out, NULL) == 1 ? COFFER_OK : error_nomem(err);
+}
+
+void
+sha256_free(struct sha256_state *state)
+{
+    if (state == NULL)
+        return;
+    EVP_MD_CTX_free(state->context);
+    mem_free(state);
 }
 
 int

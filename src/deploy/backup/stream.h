@@ -3,7 +3,7 @@
  *
  * Streaming AEAD AES256_GCM_HKDF_1MB as Tink defines it (Hoang, Reyhanitabar, Rogaway, Vizár, CRYPTO 2015, "STREAM"): a header of length, salt and
  * nonce prefix, then segments of 1 MiB of ciphertext, each with its tag, the last one marked in its nonce: what is reordered, repeated or cut
- * off is found.  The associated data names the backup, so that one stream never passes for another.  Before it stand 64 bytes of ours that say
+ * off is found.  The associated data is the head and the name of the backup, so that one stream never passes for another.  Before it stand 64 bytes of ours that say
  * which key of the keyring opens it.  docs/FORMAT.md "Encrypted stream".
  */
 #ifndef COFFER_DEPLOY_BACKUP_STREAM_H
