@@ -22,6 +22,7 @@ def check(what, holds):
 class Cofferd:
     def __init__(self):
         self.dir = tempfile.mkdtemp(prefix="coffer-api-")
+        os.chmod(self.dir, 0o711)  # engines run as accounts of their own
         self.state = self.dir + "/state"
         self.begun = self.serve()
 
