@@ -182,7 +182,7 @@ test("a viewer sees what may not be done, why, and nothing is sent", async () =>
     }
     await go(t, "#/databases/billing");
     await page.getByRole("button", { name: /^Rotate disk key/ }).click({ force: true });
-    await page.getByText("needs the role operator").waitFor();
+    await page.locator("#toasts", { hasText: "needs the role operator" }).waitFor();
     assert.equal(await page.locator("dialog").count(), 0);
     assert.equal(await page.getByRole("button", { name: "Destroy database (Needs the role key custodian)" }).getAttribute("aria-disabled"), "true");
     assert.deepEqual(sent, []);
@@ -266,7 +266,7 @@ test("keys: states filter, a key shows what holds it, and two custodians end it"
     await page.getByRole("heading", { name: "Key 9be2f106" }).waitFor();
     assert.match(await page.getByRole("img", { name: /Life of key/ }).getAttribute("aria-label"), /staged 20\d\d-.*proven 20/);
     await page.getByRole("button", { name: /^Destroy key/ }).click({ force: true });
-    await page.getByText("it is held by backup").waitFor();
+    await page.locator("#toasts", { hasText: "it is held by backup" }).waitFor();
     await go(t, "#/keys/17d5c90e");
     await page.getByRole("button", { name: "Approve", exact: true }).click();
     await page.getByText("You have approved").or(page.locator("[data-tip='You have approved; another custodian must']")).first().waitFor({ state: "attached" });
@@ -326,7 +326,7 @@ test("backups: a moment is chosen by slider or typed, and restored under another
     assert.deepEqual(sent.at(-1).body, { as: "clinic-then", until: `${chosen.padEnd(19, ":00")}Z` });
     await page.getByRole("button", { name: /^Expire backup of clinic/ }).first().click();
     await page.getByRole("dialog").getByRole("button", { name: "Expire" }).click();
-    await page.getByText("Expired").waitFor();
+    await page.locator("#toasts", { hasText: "Expired" }).waitFor();
   });
 });
 

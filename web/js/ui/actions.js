@@ -36,7 +36,7 @@ async function press(button, run) {
 
 /* Say what went wrong beside what was pressed; the next press, or leaving the page, takes it away. */
 function failed(button, error) {
-  const place = button.closest(".actions, .row-actions, td, section, .card") ?? button.parentElement;
+  const place = button.closest(".section-head")?.parentElement ?? button.closest(".actions, .row-actions, td, section, .card") ?? button.parentElement;
   const host = place.matches("td, .row-actions") ? null : place;
   if (!host) return toast(error.message, "fail");
   host.querySelector(":scope > .problem")?.remove();
