@@ -98,6 +98,23 @@ open_folder(struct deploy *deploy, const char *dir, struct coffer_error *err)
     return rc == COFFER_OK ? make_folder(deploy->dir, "databases", pass, err) : rc;
 }
 
+/* An ordinary user's mounts have their control sockets in $XDG_RUNTIME_DIR.  A session's goes with the session, and the mounts
+ * outlive it: they, and who asks them, use a folder of this one. */
+static int
+control_folder(struct deploy *deploy, struct coffer_error *err)
+{
+    char path[DEPLOY_PATH_MAX + 8];
+    int rc;
+
+    if (deploy->root)
+        return COFFER_OK;
+    rc = make_folder(deploy->dir, "run", 0700, err);
+    (void)snprintf(path, sizeof path, "%s/run", deploy->dir);
+    if (rc == COFFER_OK && setenv("XDG_RUNTIME_DIR", path, 1) != 0)
+        rc = error_nomem(err);
+    return rc;
+}
+
 /* flock, so that the lock goes with the process whatever ends it; the number in it is for people. */
 static int
 take_lock(struct deploy *deploy, struct coffer_error *err)
@@ -202,6 +219,8 @@ deploy_open(const char *dir, const struct os *os, const struct deploy_options *o
     rc = events_open(deploy, err);
     if (rc == COFFER_OK)
         rc = open_folder(deploy, dir, err);
+    if (rc == COFFER_OK)
+        rc = control_folder(deploy, err);
     if (rc == COFFER_OK)
         rc = set_options(deploy, options, err);
     if (rc == COFFER_OK)

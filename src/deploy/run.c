@@ -157,6 +157,8 @@ run_mount(struct deploy *deploy, const struct database_place *place, struct coff
         !deploy
              ->root) /* the server is the same user's; others would need leave in /etc/fuse.conf */
         rc = process_arg(&spec, err, "--only-me");
+    if (rc == COFFER_OK && !deploy->root)
+        rc = process_env(&spec, err, "XDG_RUNTIME_DIR=%s/run", deploy->dir);
     (void)unlink(place->mount_log); /* of this start alone, so that it says why */
     if (rc == COFFER_OK)
         rc = process_start(&spec, place->mount_log, place->mount_pid, &id, err);
