@@ -272,6 +272,12 @@ struct coffer_envelope_info {
 /* COFFER_OK, or COFFER_E_FORMAT if it is not a well-formed envelope. */
 COFFER_PUBLIC COFFER_MUST_CHECK int coffer_envelope_parse(const void *cell, size_t len, struct coffer_envelope_info *info);
 
+/* Order terms as a database sees them (docs/FORMAT.md "Search terms", ORE).  coffer_ore_valid: well-formed, which everything that
+ * is compared must be.  coffer_ore_compare: below, equal to or above zero as `a` is to `b`; total; allocates nothing and cannot
+ * fail; about 40 ns with AES instructions. */
+COFFER_PUBLIC bool coffer_ore_valid(const void *term, size_t len);
+COFFER_PUBLIC int coffer_ore_compare(const void *a, const void *b);
+
 /* Run the built-in known answers (as `coffer selftest`): COFFER_OK if all hold.  `passed` and `failed` may be NULL. */
 COFFER_PUBLIC COFFER_MUST_CHECK int coffer_selftest(unsigned *passed, unsigned *failed, struct coffer_error *err);
 
