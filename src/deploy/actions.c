@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Everything that can be asked for, and every kind of job. */
-#include "deploy/internal.h"
+#include "deploy/backup/store.h"
 
 #include "base/error.h"
 
 #include <string.h>
 
 const struct deploy_action *const deploy_actions[] = {
-    job_actions, stack_actions, create_actions, database_actions, change_actions, rotate_actions, key_actions, report_actions, doctor_actions, NULL,
+    job_actions, stack_actions, create_actions, database_actions, change_actions, rotate_actions, key_actions, report_actions,
+    backup_actions, NULL,
 };
 
 const struct job_kind *const job_kinds[] = {
-    &job_create, &job_start, &job_stop, &job_resize, &job_destroy, &job_rotate, &job_rotate_copy, &job_rotate_replicate, &job_doctor, NULL,
+    &job_create, &job_start, &job_stop, &job_resize, &job_destroy, &job_rotate, &job_rotate_copy, &job_rotate_replicate,
+    &job_backup, &job_restore, &job_verify, &job_expire, NULL,
 };
 
 static const struct deploy_action *

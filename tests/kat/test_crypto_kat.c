@@ -275,11 +275,56 @@ ed25519_gives_published_answers_and_refuses_malleable_signatures(void **state)
     kat_run("ed25519_verify.txt", 73, check_ed25519_verify);
 }
 
+/* The whole ciphertext, segment by segment, by its digest. */
+static void
+check_stream(struct kat_case *c)
+{
+    const uint8_t *header = kat_bytes(c, "header").ptr;
+    size_t len = kat_u64(c, "len"), room = 1048576 - 40 - 16, done = 0;
+    uint8_t *plain = malloc(len + 1), *sealed = malloc(1048576), digest[32];
+    struct sha256_state *state;
+    struct gcm_stream stream;
+    uint64_t segment = 0;
+    bool last = false;
+
+    for (size_t i = 0; i < len; i++)
+        plain[i] = (uint8_t)(i % 251);
+    assert_int_equal(gcm_stream_init(&stream, kat_bytes(c, "key"), header + 1, header + 33,
+                                     kat_bytes(c, "ad"), NULL),
+                     COFFER_OK);
+    assert_int_equal(sha256_new(&state, NULL), COFFER_OK);
+    assert_int_equal(sha256_add(state, bytes_of(header, 40), NULL), COFFER_OK);
+    while (!last) {
+        size_t n = len - done < room ? len - done : room;
+
+        last = done + n == len;
+        assert_int_equal(
+            gcm_stream_seal(&stream, segment++, last, bytes_of(plain + done, n), sealed, NULL),
+            COFFER_OK);
+        assert_int_equal(sha256_add(state, bytes_of(sealed, n + 16), NULL), COFFER_OK);
+        done += n;
+        room = 1048576 - 16;
+    }
+    assert_int_equal(sha256_end(state, digest, NULL), COFFER_OK);
+    kat_assert_equal(c, "sha256", bytes_of(digest, sizeof digest));
+    sha256_free(state);
+    gcm_stream_wipe(&stream);
+    free(sealed);
+    free(plain);
+}
+
+static void
+streams_are_those_of_tink(void **state)
+{
+    kat_run("stream.txt", 10, check_stream);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(xaes_gives_the_answers_of_its_specification),
+        cmocka_unit_test(streams_are_those_of_tink),
         cmocka_unit_test(xaes_gives_the_accumulated_answer_of_10000_messages),
         cmocka_unit_test(aes_gcm_gives_published_answers_and_refuses_other_tags),
         cmocka_unit_test(key_wrap_gives_published_answers_and_refuses_bad_padding),
