@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A state folder opened and closed. */
-#include "deploy/internal.h"
+#include "deploy/backup/archive.h"
 
 #include "base/error.h"
 #include "base/mem.h"
@@ -191,6 +191,8 @@ begin_serving(struct deploy *deploy, struct coffer_error *err)
     if (rc == COFFER_OK)
         rc = supervise_start(deploy, err);
     if (rc == COFFER_OK)
+        rc = archive_start(deploy, err);
+    if (rc == COFFER_OK)
         jobs_resume(deploy);
     return rc;
 }
@@ -274,6 +276,7 @@ deploy_close(struct deploy *deploy, bool stop_all)
         return;
     atomic_store(&deploy->closing, true);
     jobs_stop(deploy);
+    archive_stop(deploy);
     supervise_stop(deploy);
     if (stop_all && deploy->db != NULL)
         (void)!database_each(deploy, NULL, -1, stop_one, deploy, NULL);

@@ -19,6 +19,7 @@ struct snapshot;
 struct running;
 struct watch;
 struct events;
+struct archiver;
 
 struct deploy {
     const struct os *os;
@@ -38,6 +39,7 @@ struct deploy {
     struct snapshot *snapshot;
 
     struct events *events;
+    struct archiver *archiver; /* backup/archive.c */
 
     pthread_mutex_t jobs_lock;
     pthread_cond_t jobs_changed;

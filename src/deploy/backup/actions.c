@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* backup.list, .create, .restore, .verify, .expire: what is asked for, checked; jobs do the rest. */
-#include "deploy/backup/store.h"
+#include "deploy/backup/archive.h"
 
 #include "base/error.h"
 
 #include <string.h>
+#include <time.h>
 
 static int
 run_list(struct deploy *deploy, const struct deploy_caller *caller, const json_t *request,
@@ -55,15 +56,19 @@ run_create(struct deploy *deploy, const struct deploy_caller *caller, const json
 /* A database to fill, then the job that does. */
 static int
 begin_restore(struct deploy *deploy, const struct deploy_caller *caller,
-              const struct job_kind *kind, const struct backup *b, const char *as, json_t **reply,
-              struct coffer_error *err)
+              const struct job_kind *kind, const struct backup *b, const char *as, int64_t until_us,
+              json_t **reply, struct coffer_error *err)
 {
     json_t *create = json_pack("{s:s,s:s,s:s,s:i}", "name", as, "engine", b->engine, "stack",
                                b->stack, "version", (int)b->major);
     json_t *request = json_pack("{s:s,s:s}", "id", b->id, "as", as);
     uint64_t job = 0;
     char id[37];
-    int rc = database_enter(deploy, caller, create, id, err);
+    int rc;
+
+    if (until_us != 0)
+        (void)json_object_set_new(request, "until_us", json_integer((json_int_t)until_us));
+    rc = database_enter(deploy, caller, create, id, err);
 
     if (rc == COFFER_OK) {
         database_tell(deploy, id);
@@ -93,19 +98,56 @@ find(struct deploy *deploy, const json_t *request, const char *const *names, boo
     return rc;
 }
 
+/* Within what the backup and the log after it reach. */
+static int
+read_until(struct deploy *deploy, const struct backup *b, const char *text, int64_t *out,
+           struct coffer_error *err)
+{
+    int64_t last = archive_until(deploy, b->database);
+    struct tm parts = {0};
+    const char *end = strptime(text, "%Y-%m-%dT%H:%M:%S", &parts);
+    int64_t us = 0, unit = 100000;
+
+    if (end != NULL && *end == '.')
+        for (end++; *end >= '0' && *end <= '9'; end++, unit /= 10)
+            us += (*end - '0') * unit;
+    if (end == NULL || strcmp(end, "Z") != 0)
+        return error_set(err, COFFER_E_FORMAT,
+                         "\"until\" is a time in UTC, like 2026-11-24T05:11:00Z");
+    *out = (int64_t)timegm(&parts) * 1000000 + us;
+    if (strcmp(b->kind, "physical") != 0 || engine_find(b->engine)->recover == NULL)
+        return error_set(
+            err, COFFER_E_UNSUPPORTED,
+            "a point in time needs a physical backup of an engine whose log is archived");
+    if (*out < b->ended_us)
+        return error_set(err, COFFER_E_NOTFOUND, "backup %.8s ended after %s: take an older one",
+                         b->id, text);
+    if (*out > last)
+        return error_set(err, COFFER_E_NOTYET,
+                         "the archived log does not reach %s yet: a segment is archived when it is "
+                         "full, or after 5 minutes",
+                         text);
+    return COFFER_OK;
+}
+
 static int
 run_restore(struct deploy *deploy, const struct deploy_caller *caller, const json_t *request,
             json_t **reply, struct coffer_error *err)
 {
-    static const char *const names[] = {"id", "as", NULL};
-    const char *as = NULL;
+    static const char *const names[] = {"id", "as", "until", NULL};
+    const char *as = NULL, *until = NULL;
+    int64_t until_us = 0;
     struct backup b;
     int rc = find(deploy, request, names, true, &b, err);
 
     if (rc == COFFER_OK)
         rc = request_text(request, "as", true, &as, err);
     if (rc == COFFER_OK)
-        rc = begin_restore(deploy, caller, &job_restore, &b, as, reply, err);
+        rc = request_text(request, "until", false, &until, err);
+    if (rc == COFFER_OK && until != NULL)
+        rc = read_until(deploy, &b, until, &until_us, err);
+    if (rc == COFFER_OK)
+        rc = begin_restore(deploy, caller, &job_restore, &b, as, until_us, reply, err);
     backup_wipe(&b);
     return rc;
 }
@@ -122,7 +164,7 @@ run_verify(struct deploy *deploy, const struct deploy_caller *caller, const json
 
     (void)snprintf(as, sizeof as, "verify-%.8s", b.id);
     if (rc == COFFER_OK)
-        rc = begin_restore(deploy, caller, &job_verify, &b, as, reply, err);
+        rc = begin_restore(deploy, caller, &job_verify, &b, as, 0, reply, err);
     backup_wipe(&b);
     return rc;
 }

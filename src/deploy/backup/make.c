@@ -7,7 +7,7 @@
  *
  * A run that died begins `copy` anew.  One that is taken back leaves a row "failed" and nothing in the folder.
  */
-#include "deploy/backup/store.h"
+#include "deploy/backup/archive.h"
 
 #include "base/error.h"
 #include "deploy/backup/stream.h"
@@ -330,7 +330,7 @@ step_finish(struct job *job, struct coffer_error *err)
         rc = backup_put(job->deploy, &b, err);
     }
     if (rc == COFFER_OK) {
-        job->result = backup_json(&b);
+        job->result = backup_json(job->deploy, &b);
         database_tell(job->deploy, job->database);
     }
     backup_wipe(&b);
@@ -350,7 +350,9 @@ end_backup(struct job *job, struct backup *b, const char *state, const char *eve
     if (rc == COFFER_OK)
         rc = tell_keyring(job, b, event, &change, change_put, err);
     (void)snprintf(b->state, sizeof b->state, "%s", state);
-    return rc == COFFER_OK ? backup_put(job->deploy, b, err) : rc;
+    if (rc == COFFER_OK)
+        rc = backup_put(job->deploy, b, err);
+    return rc == COFFER_OK ? archive_expire(job->deploy, b, job->who, err) : rc;
 }
 
 static int
@@ -385,7 +387,7 @@ step_expire(struct job *job, struct coffer_error *err)
     if (rc == COFFER_OK)
         rc = end_backup(job, &b, "expired", "backup.expire", err);
     if (rc == COFFER_OK)
-        job->result = backup_json(&b);
+        job->result = backup_json(job->deploy, &b);
     backup_wipe(&b);
     return rc;
 }

@@ -7,7 +7,7 @@
  *
  * What cannot be opened to its end never becomes a database: the job fails, and taking it back removes what it made.
  */
-#include "deploy/backup/store.h"
+#include "deploy/backup/archive.h"
 
 #include "base/error.h"
 #include "deploy/backup/stream.h"
@@ -99,6 +99,8 @@ empty_data(const struct database_place *place, struct coffer_error *err)
     if (rc == COFFER_OK)
         rc = process_arg(&spec, err, "%s/data", place->place.root);
     if (rc == COFFER_OK)
+        rc = process_arg(&spec, err, "%s/recover", place->place.root);
+    if (rc == COFFER_OK)
         rc = process_run(&spec, bytes_of(NULL, 0), NULL, NULL, NULL, err);
     process_spec_clear(&spec);
     return rc;
@@ -146,6 +148,7 @@ static int
 do_fill(struct job *job, const struct database_place *place, const struct backup *b,
         struct coffer_error *err)
 {
+    const json_t *until = json_object_get(job->request, "until_us");
     struct process_spec spec = {0};
     int rc = run_stop_server(job->deploy, place, err);
 
@@ -161,7 +164,11 @@ do_fill(struct job *job, const struct database_place *place, const struct backup
     if (rc == COFFER_OK)
         rc = pour(job, b, &spec, err);
     process_spec_clear(&spec);
-    return rc;
+    if (rc == COFFER_OK && until != NULL)
+        rc = archive_unseal(job, b->database, place, err);
+    return rc == COFFER_OK && until != NULL
+               ? place->engine->recover(&place->place, json_integer_value(until), err)
+               : rc;
 }
 
 static int
@@ -226,7 +233,7 @@ do_ready(struct job *job, const struct database_place *place, const struct backu
     bool same = rc == COFFER_OK && as_noted(place, b);
 
     (void)json_object_set_new(job->memory, "same", json_boolean(same));
-    if (rc == COFFER_OK)
+    if (rc == COFFER_OK && json_object_get(job->request, "until_us") == NULL)
         job_say(job, same ? "every table has the rows that were counted when the backup was made"
                           : "tables have other rows than were counted right after the backup: "
                             "whoever wrote meanwhile is the reason, or ask verify "
@@ -277,7 +284,7 @@ step_remove(struct job *job, struct coffer_error *err)
         rc = backup_put(job->deploy, &b, err);
     }
     json_decref(job->result);
-    job->result = rc == COFFER_OK ? backup_json(&b) : NULL;
+    job->result = rc == COFFER_OK ? backup_json(job->deploy, &b) : NULL;
     if (job->result != NULL)
         (void)json_object_set(job->result, "census_equal", json_object_get(job->memory, "same"));
     backup_wipe(&b);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "deploy/backup/store.h"
+#include "deploy/backup/archive.h"
 
 #include "base/error.h"
 #include "ledger/audit.h"
@@ -98,7 +98,7 @@ backup_put(struct deploy *deploy, const struct backup *b, struct coffer_error *e
     free(needs);
     free(census);
     if (rc == COFFER_OK)
-        deploy_event(deploy, "backup", backup_json(b));
+        deploy_event(deploy, "backup", backup_json(deploy, b));
     return rc;
 }
 
@@ -127,8 +127,12 @@ backup_get(struct deploy *deploy, const char *id, struct backup *out, struct cof
 }
 
 json_t *
-backup_json(const struct backup *b)
+backup_json(const struct deploy *deploy, const struct backup *b)
 {
+    bool complete = strcmp(b->state, "complete") == 0;
+    int64_t until =
+        complete && strcmp(b->kind, "physical") == 0 ? archive_until(deploy, b->database) : 0;
+    int64_t at = complete ? b->ended_us : 0;
     char key[9];
 
     (void)snprintf(key, sizeof key, "%08x", (unsigned)b->key_id);
@@ -137,17 +141,23 @@ backup_json(const struct backup *b)
                      "started", json_time(b->started_us), "ended", json_time(b->ended_us), "bytes",
                      (json_int_t)b->bytes, "key_id", key, "needs", b->needs, "state", b->state,
                      "expires", json_time(b->expired_us), "verified", json_time(b->verified_us),
-                     "from", json_time(b->ended_us), "until", json_time(b->ended_us));
+                     "from", json_time(at), "until", json_time(until > at ? until : at));
 }
+
+struct list {
+    const struct deploy *deploy;
+    json_t *out;
+};
 
 static int
 add_row(void *arg, sqlite3_stmt *row, struct coffer_error *err)
 {
+    struct list *list = arg;
     struct backup b;
 
     (void)err;
     take(row, &b);
-    (void)json_array_append_new(arg, backup_json(&b));
+    (void)json_array_append_new(list->out, backup_json(list->deploy, &b));
     backup_wipe(&b);
     return COFFER_OK;
 }
@@ -155,14 +165,15 @@ add_row(void *arg, sqlite3_stmt *row, struct coffer_error *err)
 int
 backup_list(struct deploy *deploy, const char *database, json_t **out, struct coffer_error *err)
 {
+    struct list list = {deploy, NULL};
     int rc = backup_table(deploy, err);
 
-    *out = json_array();
+    *out = list.out = json_array();
     return rc != COFFER_OK
                ? rc
-               : state_each(deploy, add_row, *out, err,
+               : state_each(deploy, add_row, &list, err,
                             "SELECT " COLUMNS " FROM backups WHERE ?1 IS NULL OR name = ?1 OR "
-                                              "database = ?1 ORDER BY started DESC, id",
+                            "database = ?1 ORDER BY started DESC, id",
                             "s", database);
 }
 

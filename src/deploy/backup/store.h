@@ -25,7 +25,7 @@ COFFER_MUST_CHECK int backup_table(struct deploy *deploy, struct coffer_error *e
 COFFER_MUST_CHECK int backup_get(struct deploy *deploy, const char *id, struct backup *out, struct coffer_error *err);
 COFFER_MUST_CHECK int backup_put(struct deploy *deploy, const struct backup *b, struct coffer_error *err);
 COFFER_MUST_CHECK int backup_list(struct deploy *deploy, const char *database_or_null, json_t **out, struct coffer_error *err);
-json_t *backup_json(const struct backup *b);
+json_t *backup_json(const struct deploy *deploy, const struct backup *b);
 void backup_path(const struct deploy *deploy, const char *id, bool fresh, const char *file, char out[DEPLOY_PATH_MAX + 80]);
 void backup_stream_name(const char *id, char out[64]);
 COFFER_MUST_CHECK int backup_record_write(struct deploy *deploy, const struct backup *b, struct coffer_error *err);

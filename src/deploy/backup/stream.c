@@ -19,7 +19,8 @@
 
 #define HEAD_LEN 64
 #define HEADER_LEN (1 + GCM_STREAM_SALT_LEN + GCM_STREAM_PREFIX_LEN) /* Tink's */
-#define FIRST_LEN (STREAM_SEGMENT - HEADER_LEN)                      /* the first segment shares its 1 MiB with the header */
+#define FIRST_LEN                                                                                  \
+    (STREAM_SEGMENT - HEADER_LEN) /* the first segment shares its 1 MiB with the header */
 #define MAGIC "COFFERST"
 #define VERSION 1
 #define NAME_MAX_LEN 255
@@ -42,7 +43,8 @@ struct stream {
 /* ---- keys and head ---- */
 
 static int
-cipher_key(const struct keyring *keyring, uint32_t key_id, struct secret **out, struct coffer_error *err)
+cipher_key(const struct keyring *keyring, uint32_t key_id, struct secret **out,
+           struct coffer_error *err)
 {
     const struct keyring_key *key = keyring_key(keyring, key_id);
     const struct secret *material = keyring_material(keyring, key_id);
@@ -54,22 +56,26 @@ cipher_key(const struct keyring *keyring, uint32_t key_id, struct secret **out, 
     *out = NULL;
     uuid_format(&id, keyring_text);
     if (key == NULL)
-        return error_set(err, COFFER_E_KEY, "the stream is under backup key %08x, which keyring %s never had", (unsigned)key_id, keyring_text);
+        return error_set(err, COFFER_E_KEY,
+                         "the stream is under backup key %08x, which keyring %s never had",
+                         (unsigned)key_id, keyring_text);
     if (key->purpose != KEY_BACKUP)
-        return error_set(err, COFFER_E_KEY, "key %08x of keyring %s is a %s key, not a backup key", (unsigned)key_id, keyring_text,
-                         key_purpose_name(key->purpose));
+        return error_set(err, COFFER_E_KEY, "key %08x of keyring %s is a %s key, not a backup key",
+                         (unsigned)key_id, keyring_text, key_purpose_name(key->purpose));
     if (material == NULL)
         return error_set(err, COFFER_E_KEY,
-                         "the stream is under backup key %08x, which is %s in keyring %s%s", (unsigned)key_id, key_state_name(key->state),
-                         keyring_text,
-                         key->state == KEY_ESCROWED ? ": bring it back from its escrow file with `coffer key import`"
-                                                    : ": its backups cannot be read any more");
+                         "the stream is under backup key %08x, which is %s in keyring %s%s",
+                         (unsigned)key_id, key_state_name(key->state), keyring_text,
+                         key->state == KEY_ESCROWED
+                             ? ": bring it back from its escrow file with `coffer key import`"
+                             : ": its backups cannot be read any more");
     put_be16(info, sizeof LABEL - 1);
     memcpy(info + 2, LABEL, sizeof LABEL - 1);
     put_be32(info + 2 + sizeof LABEL - 1, key_id);
     rc = secret_new(32, out, err);
     if (rc == COFFER_OK)
-        rc = hkdf_sha256(secret_expose(material), bytes_of(NULL, 0), bytes_of(info, sizeof info), secret_expose_mut(*out), 32, err);
+        rc = hkdf_sha256(secret_expose(material), bytes_of(NULL, 0), bytes_of(info, sizeof info),
+                         secret_expose_mut(*out), 32, err);
     if (rc != COFFER_OK) {
         secret_free(*out);
         *out = NULL;
@@ -94,9 +100,13 @@ static int
 check_head(struct bytes head, struct uuid *keyring, uint32_t *key_id, struct coffer_error *err)
 {
     if (head.len < HEAD_LEN || memcmp(head.ptr, MAGIC, 8) != 0)
-        return error_set(err, COFFER_E_FORMAT, "not an encrypted stream of Coffer, or cut off in its first %d bytes", HEAD_LEN);
+        return error_set(err, COFFER_E_FORMAT,
+                         "not an encrypted stream of Coffer, or cut off in its first %d bytes",
+                         HEAD_LEN);
     if (head.ptr[8] != VERSION || head.ptr[9] != 1)
-        return error_set(err, COFFER_E_FORMAT, "an encrypted stream of version %u, suite %u: a newer coffer wrote it", head.ptr[8], head.ptr[9]);
+        return error_set(err, COFFER_E_FORMAT,
+                         "an encrypted stream of version %u, suite %u: a newer coffer wrote it",
+                         head.ptr[8], head.ptr[9]);
     for (size_t i = 10; i < HEAD_LEN; i++)
         if (head.ptr[i] != 0 && (i < 12 || i >= 32))
             return error_set(err, COFFER_E_FORMAT, "byte %zu of the stream's head is damaged", i);
@@ -116,21 +126,25 @@ stream_key(struct bytes head, uint32_t *key_id, struct coffer_error *err)
 
 /* Key and associated data: the head, so that no byte of it can be changed, then the name. */
 static int
-start(struct stream *s, const struct keyring *keyring, uint32_t key_id, const uint8_t head[HEAD_LEN], const uint8_t header[HEADER_LEN],
-      struct bytes name, struct coffer_error *err)
+start(struct stream *s, const struct keyring *keyring, uint32_t key_id,
+      const uint8_t head[HEAD_LEN], const uint8_t header[HEADER_LEN], struct bytes name,
+      struct coffer_error *err)
 {
     uint8_t ad[HEAD_LEN + NAME_MAX_LEN];
     struct secret *key = NULL;
     int rc;
 
     if (name.len > NAME_MAX_LEN)
-        return error_set(err, COFFER_E_LIMIT, "the name of a stream has at most %d bytes", NAME_MAX_LEN);
+        return error_set(err, COFFER_E_LIMIT, "the name of a stream has at most %d bytes",
+                         NAME_MAX_LEN);
     memcpy(ad, head, HEAD_LEN);
     if (name.len > 0)
         memcpy(ad + HEAD_LEN, name.ptr, name.len);
     rc = cipher_key(keyring, key_id, &key, err);
     if (rc == COFFER_OK)
-        rc = gcm_stream_init(&s->gcm, secret_expose(key), header + 1, header + 1 + GCM_STREAM_SALT_LEN, bytes_of(ad, HEAD_LEN + name.len), err);
+        rc = gcm_stream_init(&s->gcm, secret_expose(key), header + 1,
+                             header + 1 + GCM_STREAM_SALT_LEN, bytes_of(ad, HEAD_LEN + name.len),
+                             err);
     secret_free(key);
     return rc;
 }
@@ -153,7 +167,8 @@ wait_for(struct stream *s, int fd, short what, struct coffer_error *err)
         if (pump_stopped(&s->pump))
             return error_set(err, COFFER_E_CANCELLED, "stopped");
         if (what == POLLIN && s->progress != NULL && !s->progress(s->arg, s->total->plain))
-            return error_set(err, COFFER_E_CANCELLED, "stopped as asked, after %llu bytes", (unsigned long long)s->total->plain);
+            return error_set(err, COFFER_E_CANCELLED, "stopped as asked, after %llu bytes",
+                             (unsigned long long)s->total->plain);
     }
 }
 
@@ -232,14 +247,16 @@ unblock(int fd)
     struct stat st;
     int flags = fcntl(fd, F_GETFL);
 
-    if (flags < 0 || fstat(fd, &st) != 0 || !(S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode)) || (flags & O_NONBLOCK) != 0)
+    if (flags < 0 || fstat(fd, &st) != 0 || !(S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode)) ||
+        (flags & O_NONBLOCK) != 0)
         return -1;
     (void)fcntl(fd, F_SETPIPE_SZ, STREAM_SEGMENT); /* fewer turns; as it was where refused */
     return fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 ? flags : -1;
 }
 
 static int
-run(struct stream *s, int (*fill)(struct stream *s, const void *arg, struct coffer_error *err), const void *arg, struct coffer_error *err)
+run(struct stream *s, int (*fill)(struct stream *s, const void *arg, struct coffer_error *err),
+    const void *arg, struct coffer_error *err)
 {
     int in_flags = unblock(s->in), out_flags = unblock(s->out), rc;
     sigset_t all, old;
@@ -248,14 +265,17 @@ run(struct stream *s, int (*fill)(struct stream *s, const void *arg, struct coff
     /* A reader that is gone is an error of write(), not a signal: the thread that writes takes none. */
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);
-    rc = pthread_create(&thread, NULL, writer, s) == 0 ? COFFER_OK : error_set(err, COFFER_E_NOMEM, "no thread for a stream");
+    rc = pthread_create(&thread, NULL, writer, s) == 0
+             ? COFFER_OK
+             : error_set(err, COFFER_E_NOMEM, "no thread for a stream");
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     if (rc == COFFER_OK) {
         rc = fill(s, arg, err);
         if (rc != COFFER_OK)
             pump_stop(&s->pump);
         pthread_join(thread, NULL);
-        if (s->write_status != COFFER_OK && (rc == COFFER_OK || rc == COFFER_E_CANCELLED) && s->write_status != COFFER_E_CANCELLED)
+        if (s->write_status != COFFER_OK && (rc == COFFER_OK || rc == COFFER_E_CANCELLED) &&
+            s->write_status != COFFER_E_CANCELLED)
             rc = error_set(err, s->write_status, "%s", s->write_error.message);
     }
     if (in_flags >= 0)
@@ -319,7 +339,8 @@ fill_sealed(struct stream *s, const void *start_bytes, struct coffer_error *err)
             carried = 1;
             got = room;
         }
-        rc = gcm_stream_seal(&s->gcm, segment, last, bytes_of(block->bytes, got), block->bytes, err);
+        rc =
+            gcm_stream_seal(&s->gcm, segment, last, bytes_of(block->bytes, got), block->bytes, err);
         if (rc != COFFER_OK)
             break;
         block->len = got + AES_GCM_TAG_LEN;
@@ -329,17 +350,24 @@ fill_sealed(struct stream *s, const void *start_bytes, struct coffer_error *err)
         segment++;
         pump_fill(&s->pump);
         if (s->progress != NULL && !s->progress(s->arg, s->total->plain))
-            return error_set(err, COFFER_E_CANCELLED, "stopped as asked, after %llu bytes", (unsigned long long)s->total->plain);
+            return error_set(err, COFFER_E_CANCELLED, "stopped as asked, after %llu bytes",
+                             (unsigned long long)s->total->plain);
     }
     wipe(&ahead, sizeof ahead);
     return rc;
 }
 
 int
-stream_seal(int in, int out, const struct keyring *keyring, uint32_t key_id, struct bytes name, stream_progress_fn progress, void *arg,
-            struct stream_total *total, struct coffer_error *err)
+stream_seal(int in, int out, const struct keyring *keyring, uint32_t key_id, struct bytes name,
+            stream_progress_fn progress, void *arg, struct stream_total *total,
+            struct coffer_error *err)
 {
-    struct stream s = {.in = in, .out = out, .progress = progress, .arg = arg, .total = total, .hash_written = true};
+    struct stream s = {.in = in,
+                       .out = out,
+                       .progress = progress,
+                       .arg = arg,
+                       .total = total,
+                       .hash_written = true};
     uint8_t front[HEAD_LEN + HEADER_LEN];
     int rc = prepare(&s, err);
 
@@ -374,19 +402,25 @@ stream_seal(int in, int out, const struct keyring *keyring, uint32_t key_id, str
 /* ---- opening ---- */
 
 static int
-damaged(struct stream *s, uint64_t segment, bool last, struct bytes sealed, uint8_t *scratch, struct coffer_error *err)
+damaged(struct stream *s, uint64_t segment, bool last, struct bytes sealed, uint8_t *scratch,
+        struct coffer_error *err)
 {
     unsigned long long from = s->total->sealed, to = from + sealed.len;
 
     /* The same segment with the other mark tells a cut from damage. */
     if (gcm_stream_open(&s->gcm, segment, !last, sealed, scratch, NULL) == COFFER_OK) {
         wipe(scratch, sealed.len);
-        return last ? error_set(err, COFFER_E_AUTH, "the stream is cut off after byte %llu: the rest of it is missing", to)
-                    : error_set(err, COFFER_E_AUTH, "the stream ends at byte %llu, yet more follows: that was added", to);
+        return last ? error_set(err, COFFER_E_AUTH,
+                                "the stream is cut off after byte %llu: the rest of it is missing",
+                                to)
+                    : error_set(err, COFFER_E_AUTH,
+                                "the stream ends at byte %llu, yet more follows: that was added",
+                                to);
     }
-    return error_set(err, COFFER_E_AUTH,
-                     "the stream is damaged between bytes %llu and %llu%s", from, to,
-                     segment == 0 ? ", or is not the one that was asked for" : ": a flipped bit, a part out of order, or a cut");
+    return error_set(err, COFFER_E_AUTH, "the stream is damaged between bytes %llu and %llu%s",
+                     from, to,
+                     segment == 0 ? ", or is not the one that was asked for"
+                                  : ": a flipped bit, a part out of order, or a cut");
 }
 
 static int
@@ -416,7 +450,8 @@ fill_opened(struct stream *s, const void *arg, struct coffer_error *err)
             carried = 1;
         }
         if (got < AES_GCM_TAG_LEN)
-            return error_set(err, COFFER_E_AUTH, "the stream is cut off after byte %llu", (unsigned long long)(s->total->sealed + got));
+            return error_set(err, COFFER_E_AUTH, "the stream is cut off after byte %llu",
+                             (unsigned long long)(s->total->sealed + got));
         rc = sha256_add(s->digest, bytes_of(room, got), err);
         if (rc == COFFER_OK)
             rc = gcm_stream_open(&s->gcm, segment, last, bytes_of(room, got), block->bytes, err);
@@ -432,14 +467,16 @@ fill_opened(struct stream *s, const void *arg, struct coffer_error *err)
         pump_fill(&s->pump);
         room[0] = ahead;
         if (s->progress != NULL && !s->progress(s->arg, s->total->plain))
-            return error_set(err, COFFER_E_CANCELLED, "stopped as asked, after %llu bytes", (unsigned long long)s->total->plain);
+            return error_set(err, COFFER_E_CANCELLED, "stopped as asked, after %llu bytes",
+                             (unsigned long long)s->total->plain);
     }
     return rc;
 }
 
 int
-stream_open(int in, int out, const struct keyring *keyring, struct bytes name, stream_progress_fn progress, void *arg,
-            struct stream_total *total, struct coffer_error *err)
+stream_open(int in, int out, const struct keyring *keyring, struct bytes name,
+            stream_progress_fn progress, void *arg, struct stream_total *total,
+            struct coffer_error *err)
 {
     struct stream s = {.in = in, .out = out, .progress = progress, .arg = arg, .total = total};
     struct uuid mine = keyring_id(keyring), owner;
@@ -458,7 +495,9 @@ stream_open(int in, int out, const struct keyring *keyring, struct bytes name, s
         char text[37];
 
         uuid_format(&owner, text);
-        rc = error_set(err, COFFER_E_KEY, "the stream is under backup key %08x of another keyring, %s", (unsigned)key_id, text);
+        rc = error_set(err, COFFER_E_KEY,
+                       "the stream is under backup key %08x of another keyring, %s",
+                       (unsigned)key_id, text);
     }
     if (rc == COFFER_OK && got < sizeof front)
         rc = error_set(err, COFFER_E_AUTH, "the stream is cut off after byte %zu", got);
