@@ -118,9 +118,10 @@ walk(struct work *work, struct coffer_error *err)
 
     if (rc == COFFER_OK && progress->failed > 0)
         rc = error_set(err, COFFER_E_REFUSED,
-                       "%llu file%s could not be taken over: %.300s.  Repair or remove what coffer "
-                       "volume check names; the same "
-                       "command then goes on",
+                       "%llu file%s could not be taken over: %.250s.  If this is not the passphrase "
+                       "that the import was begun with, give that one: the files are as they were.  "
+                       "Otherwise coffer volume check names what is damaged; the same command then "
+                       "goes on",
                        (unsigned long long)progress->failed, progress->failed == 1 ? "" : "s",
                        progress->failure);
     return rc;

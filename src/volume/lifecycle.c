@@ -238,6 +238,7 @@ volume_rotate(const struct volume_env *env, const char *path,
 {
     struct coffer_error own = {0};
     struct life life;
+    bool taken_back;
     int rc;
 
     if (err == NULL) /* messages are passed on between steps */
@@ -245,7 +246,12 @@ volume_rotate(const struct volume_env *env, const char *path,
     rc = life_open(&life, env, options, path, err);
     if (rc != COFFER_OK)
         return rc;
+    taken_back = life.setup.rotation.work != 0 && life.setup.rotation.reversed && !options->abort &&
+                 !options->plan_only && options->work != 0;
     rc = run(&life, err);
+    if (rc == COFFER_OK && taken_back) /* or a script would believe that the key is another */
+        rc = error_set(err, COFFER_E_NOTYET, "the former rotation of %s is taken back now, and its key is what it was before; "
+                       "give the same command again to change it", path);
     life_close(&life);
     return rc;
 }

@@ -219,9 +219,11 @@ life_drain(struct life *life, struct coffer_error *err)
         /* Once more: a file may have been in somebody's way just then. */
         if (failing > 1)
             return error_set(err, COFFER_E_REFUSED,
-                             "%" PRIu64 " file%s could not be moved: %.300s.  Repair or delete "
-                             "what coffer volume check names, and "
-                             "give the same command again",
+                             "%" PRIu64 " file%s could not be moved: %.250s.  Files of an older "
+                             "copy open once its key is back: coffer keyring import "
+                             "KEYRING.escrow/KEY.key.  What is damaged or no file of the volume, "
+                             "repair or move away (coffer volume check names it).  Then give the "
+                             "same command again",
                              progress.failed, progress.failed == 1 ? "" : "s", progress.failure);
         if (ours && failing == 0 && progress.files_done + progress.names_done == 0)
             return COFFER_OK;

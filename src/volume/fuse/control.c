@@ -26,10 +26,31 @@ struct control {
     char path[108];
 };
 
+/* A folder of the user's own for sockets: where a session has none, in /tmp, which nobody else may have made before. */
+static const char *
+runtime_folder(char room[64])
+{
+    const char *given = getenv("XDG_RUNTIME_DIR");
+    struct stat st;
+
+    if (geteuid() == 0)
+        return "/run";
+    if (given != NULL && given[0] == '/')
+        return given;
+    (void)snprintf(room, 64, "/run/user/%u", (unsigned)geteuid());
+    if (stat(room, &st) == 0 && st.st_uid == geteuid())
+        return room;
+    (void)snprintf(room, 64, "/tmp/coffer-%u", (unsigned)geteuid());
+    if (mkdir(room, 0700) != 0 && errno != EEXIST)
+        return NULL;
+    return lstat(room, &st) == 0 && S_ISDIR(st.st_mode) && st.st_uid == geteuid() && (st.st_mode & 022) == 0 ? room : NULL;
+}
+
 int
 control_path(unsigned major, unsigned minor, char *out, size_t size)
 {
-    const char *base = geteuid() == 0 ? "/run" : getenv("XDG_RUNTIME_DIR");
+    char room[64];
+    const char *base = runtime_folder(room);
     int wrote;
 
     if (base == NULL)

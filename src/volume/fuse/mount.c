@@ -4,7 +4,8 @@
  *   lock the lower folder ─▶ (after a crash: settle.c) ─▶ mount ─▶ serve ─▶ (unmounted) ─▶ close every file ─▶ sync the lower filesystem ─▶ unlock
  *
  * The lock is flock(2) on the lower folder itself, so that nothing has to lie in it.  What does lie in it while it is mounted is
- * the mark .coffer.mounted with the kernel's boot id: found later with another boot id, the machine stopped meanwhile.
+ * the mark .coffer.mounted with the kernel's boot id: found later with another boot id, the machine stopped meanwhile.  The mark
+ * is a symbolic link, which needs no block of its own: a volume on a full disk can be mounted, to make room.
  */
 #include "base/mem.h"
 #include "volume/fuse/internal.h"
@@ -47,13 +48,16 @@ static bool
 mark_says_crash(int folder)
 {
     char now[BOOT_ID + 1], then[BOOT_ID + 1] = "";
-    int fd = openat(folder, MARK, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    ssize_t got;
+    ssize_t got = readlinkat(folder, MARK, then, sizeof then);
+    int fd;
 
-    if (fd < 0)
-        return false;
-    got = read(fd, then, BOOT_ID);
-    close(fd);
+    if (got < 0) { /* a file where there are no links */
+        fd = openat(folder, MARK, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        if (fd < 0)
+            return false;
+        got = read(fd, then, BOOT_ID);
+        close(fd);
+    }
     return !boot_id(now) || got != BOOT_ID || memcmp(now, then, BOOT_ID) != 0;
 }
 
@@ -76,13 +80,20 @@ static int
 mark_set(int folder, const char *lower, struct coffer_error *err)
 {
     char id[BOOT_ID + 1];
-    int fd = openat(folder, MARK, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600),
-        rc = 0;
+    int fd, rc = 0;
 
+    if (!boot_id(id))
+        return error_set(err, COFFER_E_IO, "/proc/sys/kernel/random/boot_id cannot be read");
+    (void)unlinkat(folder, MARK ".new", 0);
+    if (symlinkat(id, folder, MARK ".new") == 0 && renameat(folder, MARK ".new", folder, MARK) == 0)
+        return fsync(folder) == 0 ? COFFER_OK
+                                  : error_set(err, COFFER_E_IO, "%s: cannot sync it: %s", lower, strerror(errno));
+    (void)unlinkat(folder, MARK ".new", 0);
+    fd = openat(folder, MARK, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
         return error_set(err, COFFER_E_IO, "%s/" MARK ": cannot make it: %s", lower,
                          strerror(errno));
-    if (!boot_id(id) || write(fd, id, BOOT_ID) != BOOT_ID || fsync(fd) != 0 || fsync(folder) != 0)
+    if (write(fd, id, BOOT_ID) != BOOT_ID || fsync(fd) != 0 || fsync(folder) != 0)
         rc =
             error_set(err, COFFER_E_IO, "%s/" MARK ": cannot write it: %s", lower, strerror(errno));
     close(fd);

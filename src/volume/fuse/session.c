@@ -117,7 +117,7 @@ session_mount(struct volume_fs *fs, struct coffer_error *err)
         rc = error_set(err, COFFER_E_IO, "%s: cannot mount here%s", fs->options->mount_point,
                        geteuid() == 0 ? ": is /dev/fuse there, and may this process mount?"
                        : !fs->options->only_me
-                           ? ": ordinary users need user_allow_other in /etc/fuse.conf"
+                           ? ": ordinary users need user_allow_other in /etc/fuse.conf, or give --only-me"
                            : "");
         fuse_session_destroy(fs->session);
         fs->session = NULL;
