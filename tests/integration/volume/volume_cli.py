@@ -136,7 +136,7 @@ def a_volume_from_birth_to_check():
     assert status("lower")["pid"] == running["pid"]  # either end of the mount
     os.stat("mnt/letter")
     unmount()
-    assert not mounted(os.path.realpath("mnt")) and not os.path.exists("lower/.coffer.mounted")
+    assert not mounted(os.path.realpath("mnt")) and not os.path.lexists("lower/.coffer.mounted")
     assert not any(b"secret words" in get(os.path.join("lower", n)) or "letter" in n for n in os.listdir("lower")
                    if os.path.isfile(os.path.join("lower", n)))
     resting = status("lower")

@@ -261,7 +261,7 @@ def sigterm_under_load():
         assert os.pread(fd, 100, 0) == b"written after the signal"
         os.close(fd)
         wait_gone(pid)
-        assert not v.crashed() and not os.path.exists(v.below(".coffer.mounted"))
+        assert not v.crashed() and not os.path.lexists(v.below(".coffer.mounted"))
         v.mount()
         assert get(v.path("kept")) == b"written after the signal"
 

@@ -95,6 +95,8 @@ class Volume:
 
     def crash(self):
         """As if the machine had stopped while this was mounted."""
+        if os.path.lexists(self.below(".coffer.mounted")):  # a link, not to be written through
+            os.unlink(self.below(".coffer.mounted"))
         with open(self.below(".coffer.mounted"), "w", encoding="ascii") as mark:
             mark.write("00000000-0000-0000-0000-000000000000")
 

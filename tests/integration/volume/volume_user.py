@@ -102,7 +102,7 @@ def an_ordinary_user_mounts_uses_and_unmounts(v):
     assert not ROOT or (st.st_uid, st.st_gid) == (NOBODY, NOBODY)
     assert v.call(command="status")["ok"]
     v.unmount()
-    assert not mounts_at(v.mnt) and not os.path.exists(v.below(".coffer.mounted"))
+    assert not mounts_at(v.mnt) and not os.path.lexists(v.below(".coffer.mounted"))
     v.mount()
     assert v.act(lambda: get(v.path("d", "g"))) is None
 
