@@ -58,7 +58,7 @@ def main(deploy):
     # Killed while it copies: the same job goes on, and nothing half-made looks like a backup.
     job = deploy.ask("backup.create", {"database": "shop"})["job"]
     deploy.kill()
-    for folder in glob.glob(deploy.state + "/backups/[0-9a-f]*"):
+    for folder in glob.glob(deploy.state + "/backups/*-*[!l]"):
         assert os.path.exists(folder + "/record.json"), folder
     deploy.start()
     assert deploy.wait(job)["state"] == "done"
