@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Everything that can be asked for, and every kind of job. */
+#include "deploy/backup/retention.h"
 #include "deploy/backup/store.h"
 
 #include "base/error.h"
@@ -8,7 +9,7 @@
 
 const struct deploy_action *const deploy_actions[] = {
     job_actions, stack_actions, create_actions, database_actions, change_actions, rotate_actions, key_actions, report_actions,
-    backup_actions, NULL,
+    backup_actions, retention_actions, NULL,
 };
 
 const struct job_kind *const job_kinds[] = {

@@ -275,8 +275,8 @@ deploy_close(struct deploy *deploy, bool stop_all)
     if (deploy == NULL)
         return;
     atomic_store(&deploy->closing, true);
+    archive_stop(deploy); /* first: it begins jobs */
     jobs_stop(deploy);
-    archive_stop(deploy);
     supervise_stop(deploy);
     if (stop_all && deploy->db != NULL)
         (void)!database_each(deploy, NULL, -1, stop_one, deploy, NULL);

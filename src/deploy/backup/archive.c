@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "base/mem.h"
 #include "crypto/crypto.h"
+#include "deploy/backup/retention.h"
 #include "deploy/backup/stream.h"
 #include "ledger/audit.h"
 
@@ -15,6 +16,7 @@
 #include <unistd.h>
 
 #define LOOK_S 2
+#define RETENTION_LOOKS 15 /* one of so many looks also asks which backups are due */
 #define PATH_LEN (DEPLOY_PATH_MAX + 160)
 #define NAME_LEN 80
 
@@ -262,12 +264,15 @@ work(void *arg)
     struct deploy *deploy = arg;
     struct archiver *archiver = deploy->archiver;
     struct timespec until;
+    unsigned looks = 0;
 
     pthread_mutex_lock(&archiver->lock);
     while (!archiver->end) {
         pthread_mutex_unlock(&archiver->lock);
         if (backup_table(deploy, NULL) == COFFER_OK)
             (void)!database_each(deploy, NULL, -1, archive_one, deploy, NULL);
+        if (looks++ % RETENTION_LOOKS == 0)
+            retention_look(deploy);
         pthread_mutex_lock(&archiver->lock);
         (void)clock_gettime(CLOCK_REALTIME, &until);
         until.tv_sec += LOOK_S;

@@ -256,9 +256,45 @@ copy_out(struct job *job, struct backup *b, const struct database_place *place,
     return rc;
 }
 
+/* The files go first: a keyring that still holds keys for nothing is the lesser harm. */
+static int
+end_backup(struct job *job, struct backup *b, const char *state, const char *event,
+           struct coffer_error *err)
+{
+    struct change change = {0};
+    int rc = backup_remove_files(job->deploy, b->id, err);
+
+    if (b->expired_us == 0)
+        b->expired_us = job->deploy->os->now_us(job->deploy->os);
+    if (rc == COFFER_OK)
+        rc = tell_keyring(job, b, event, &change, change_put, err);
+    (void)snprintf(b->state, sizeof b->state, "%s", state);
+    if (rc == COFFER_OK)
+        rc = backup_put(job->deploy, b, err);
+    return rc == COFFER_OK ? archive_expire(job->deploy, b, job->who, err) : rc;
+}
+
+/* A copy that failed and is resumed holds its keys again from now on. */
+static int
+begin_again(struct job *job, struct backup *b, struct coffer_error *err)
+{
+    struct change change = {0};
+    int rc;
+
+    if (strcmp(b->state, "failed") != 0)
+        return COFFER_OK;
+    b->started_us = job->deploy->os->now_us(job->deploy->os);
+    b->ended_us = b->expired_us = 0;
+    (void)snprintf(b->state, sizeof b->state, "running");
+    rc = tell_keyring(job, b, "backup.begin", &change, change_begin, err);
+    b->key_id = change.key_id;
+    return rc == COFFER_OK ? backup_put(job->deploy, b, err) : rc;
+}
+
 static int
 step_copy(struct job *job, struct coffer_error *err)
 {
+    struct coffer_error why = {0};
     struct database_place place;
     struct backup b;
     json_t *census = NULL;
@@ -266,6 +302,9 @@ step_copy(struct job *job, struct coffer_error *err)
 
     if (rc != COFFER_OK)
         return rc;
+    rc = begin_again(job, &b, err);
+    if (rc != COFFER_OK)
+        goto out;
     rc = database_place(job->deploy, job->database, 0, &place, err);
     if (rc == COFFER_OK) {
         (void)json_object_set_new(job->memory, "size",
@@ -279,6 +318,11 @@ step_copy(struct job *job, struct coffer_error *err)
     if (rc == COFFER_OK)
         rc = backup_put(job->deploy, &b, err);
     database_place_wipe(&place);
+    /* Who stopped it wants it to go on; what failed is listed as failed, and holds no key. */
+    if (rc != COFFER_OK && rc != COFFER_E_CANCELLED &&
+        end_backup(job, &b, "failed", "backup.failed", &why) != COFFER_OK)
+        job_say(job, "what was copied could not be removed: %s", why.message);
+out:
     backup_wipe(&b);
     return rc;
 }
@@ -335,24 +379,6 @@ step_finish(struct job *job, struct coffer_error *err)
     }
     backup_wipe(&b);
     return rc;
-}
-
-/* The files go first: a keyring that still holds keys for nothing is the lesser harm. */
-static int
-end_backup(struct job *job, struct backup *b, const char *state, const char *event,
-           struct coffer_error *err)
-{
-    struct change change = {0};
-    int rc = backup_remove_files(job->deploy, b->id, err);
-
-    if (b->expired_us == 0)
-        b->expired_us = job->deploy->os->now_us(job->deploy->os);
-    if (rc == COFFER_OK)
-        rc = tell_keyring(job, b, event, &change, change_put, err);
-    (void)snprintf(b->state, sizeof b->state, "%s", state);
-    if (rc == COFFER_OK)
-        rc = backup_put(job->deploy, b, err);
-    return rc == COFFER_OK ? archive_expire(job->deploy, b, job->who, err) : rc;
 }
 
 static int

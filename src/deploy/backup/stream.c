@@ -67,7 +67,7 @@ cipher_key(const struct keyring *keyring, uint32_t key_id, struct secret **out,
                          "the stream is under backup key %08x, which is %s in keyring %s%s",
                          (unsigned)key_id, key_state_name(key->state), keyring_text,
                          key->state == KEY_ESCROWED
-                             ? ": bring it back from its escrow file with `coffer key import`"
+                             ? ": bring it back from its escrow file with `coffer keyring import`"
                              : ": its backups cannot be read any more");
     put_be16(info, sizeof LABEL - 1);
     memcpy(info + 2, LABEL, sizeof LABEL - 1);
