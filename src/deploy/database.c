@@ -246,6 +246,9 @@ columns_of(const struct keyring *kr, const struct database *d)
     return count;
 }
 
+static int place_of(struct deploy *deploy, const struct database *d, unsigned generation,
+                    struct database_place *out, struct coffer_error *err);
+
 static json_t *
 url_json(struct deploy *deploy, const struct database *d)
 {
@@ -253,7 +256,7 @@ url_json(struct deploy *deploy, const struct database *d)
     char url[1024];
     json_t *value = NULL;
 
-    if (database_place(deploy, d->id, 0, &place, NULL) == COFFER_OK) {
+    if (place_of(deploy, d, 0, &place, NULL) == COFFER_OK) {
         if (place.engine->url(&place.place, url, sizeof url, NULL) == COFFER_OK)
             value = json_string(url);
         database_place_wipe(&place);
@@ -393,14 +396,25 @@ int
 database_place(struct deploy *deploy, const char *name_or_id, unsigned generation,
                struct database_place *out, struct coffer_error *err)
 {
+    struct database d;
+    int rc = database_get(deploy, name_or_id, &d, err);
+
+    if (rc == COFFER_OK)
+        return place_of(deploy, &d, generation, out, err);
+    memset(out, 0, sizeof *out);
+    return rc;
+}
+
+static int
+place_of(struct deploy *deploy, const struct database *d, unsigned generation,
+         struct database_place *out, struct coffer_error *err)
+{
     struct generation g = {.place = out};
     struct password password;
     int rc;
 
     memset(out, 0, sizeof *out);
-    rc = database_get(deploy, name_or_id, &out->database, err);
-    if (rc != COFFER_OK)
-        return rc;
+    out->database = *d;
     out->generation = generation == 0 ? out->database.generation : generation;
     out->current = out->generation == out->database.generation;
     out->engine = engine_find(out->database.engine);
@@ -474,14 +488,8 @@ take_summary(void *arg, sqlite3_stmt *row, struct coffer_error *err)
 void
 deploy_backup_summary(struct deploy *deploy, const char *id, json_t *object)
 {
-    int64_t tables = 0;
-
-    if (state_number(deploy, &tables, NULL, NULL,
-                     "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'backups'",
-                     "") == COFFER_OK &&
-        tables > 0)
-        (void)!state_each(deploy, take_summary, object, NULL,
-                          "SELECT count(*), coalesce(max(ended), 0) FROM backups WHERE database = "
-                          "? AND state = 'complete'",
-                          "s", id);
+    (void)!state_each(deploy, take_summary, object, NULL,
+                      "SELECT count(*), coalesce(max(ended), 0) FROM backups WHERE database = "
+                      "? AND state = 'complete'",
+                      "s", id);
 }

@@ -47,7 +47,11 @@ run_list(struct deploy *deploy, const struct deploy_caller *caller, const json_t
         rc = request_text(request, "after", false, &after, err);
     if (rc == COFFER_OK)
         rc = request_count(request, "limit", LIST_MAX, LIST_MAX, &limit, err);
-    return rc == COFFER_OK ? database_each(deploy, after, (int64_t)limit, add, &l, err) : rc;
+    if (rc == COFFER_OK)
+        rc = state_begin(deploy, err); /* one look at the file for all the rows' parts */
+    if (rc != COFFER_OK)
+        return rc;
+    return state_end(deploy, database_each(deploy, after, (int64_t)limit, add, &l, err), err);
 }
 
 static const char *const only_name[] = {"name", NULL};

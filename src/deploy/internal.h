@@ -21,6 +21,13 @@ struct watch;
 struct events;
 struct archiver;
 
+#define STATE_STATEMENTS 64
+
+struct state_statement {
+    sqlite3_stmt *statement;
+    bool busy; /* somebody steps through it */
+};
+
 struct deploy {
     const struct os *os;
     char dir[DEPLOY_PATH_MAX], keyring_path[DEPLOY_PATH_MAX], kek[1024], program[1024], who[KEYRING_NAME_MAX];
@@ -31,6 +38,7 @@ struct deploy {
 
     pthread_mutex_t lock; /* recursive: of `db` and every transaction */
     sqlite3 *db;
+    struct state_statement statements[STATE_STATEMENTS]; /* state.c */
     unsigned depth; /* of transactions */
     struct uuid id; /* of this state folder */
 

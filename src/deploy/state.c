@@ -88,6 +88,52 @@ bind_all(struct deploy *deploy, sqlite3_stmt *statement, const char *types, va_l
     return rc == SQLITE_OK ? COFFER_OK : state_failed(deploy, err);
 }
 
+/* Parsing a statement costs ten times as much as running it, so those that were run are kept, by their text.  One that is being
+ * stepped through is not there for whoever asks for it meanwhile: he gets one of his own. */
+static struct state_statement *
+kept_place(struct deploy *deploy, const char *sql)
+{
+    uint32_t hash = 2166136261U; /* FNV-1a */
+
+    for (const char *p = sql; *p != '\0'; p++)
+        hash = (hash ^ (uint8_t)*p) * 16777619U;
+    return &deploy->statements[hash % STATE_STATEMENTS];
+}
+
+static int
+statement_take(struct deploy *deploy, const char *sql, sqlite3_stmt **out, struct coffer_error *err)
+{
+    struct state_statement *kept = kept_place(deploy, sql);
+
+    *out = NULL;
+    if (!kept->busy && kept->statement != NULL && strcmp(sqlite3_sql(kept->statement), sql) == 0) {
+        kept->busy = true;
+        *out = kept->statement;
+        return COFFER_OK;
+    }
+    return sqlite3_prepare_v3(deploy->db, sql, -1, SQLITE_PREPARE_PERSISTENT, out, NULL) == SQLITE_OK
+               ? COFFER_OK
+               : state_failed(deploy, err);
+}
+
+static void
+statement_give(struct deploy *deploy, const char *sql, sqlite3_stmt *statement)
+{
+    struct state_statement *kept = kept_place(deploy, sql);
+
+    if (statement == NULL)
+        return;
+    if (kept->busy && kept->statement != statement) {
+        (void)sqlite3_finalize(statement);
+        return;
+    }
+    (void)sqlite3_reset(statement);
+    (void)sqlite3_clear_bindings(statement);
+    if (kept->statement != statement)
+        (void)sqlite3_finalize(kept->statement);
+    *kept = (struct state_statement){.statement = statement};
+}
+
 static int
 run_each(struct deploy *deploy, state_row_fn fn, void *arg, struct coffer_error *err,
          const char *sql, const char *types, va_list ap)
@@ -96,9 +142,7 @@ run_each(struct deploy *deploy, state_row_fn fn, void *arg, struct coffer_error 
     int rc, step;
 
     (void)pthread_mutex_lock(&deploy->lock);
-    rc = sqlite3_prepare_v2(deploy->db, sql, -1, &statement, NULL) == SQLITE_OK
-             ? COFFER_OK
-             : state_failed(deploy, err);
+    rc = statement_take(deploy, sql, &statement, err);
     if (rc == COFFER_OK)
         rc = bind_all(deploy, statement, types, ap, err);
     while (rc == COFFER_OK) {
@@ -110,7 +154,7 @@ run_each(struct deploy *deploy, state_row_fn fn, void *arg, struct coffer_error 
         else if (fn != NULL)
             rc = fn(arg, statement, err);
     }
-    (void)sqlite3_finalize(statement);
+    statement_give(deploy, sql, statement);
     (void)pthread_mutex_unlock(&deploy->lock);
     return rc;
 }
@@ -333,6 +377,9 @@ state_open(struct deploy *deploy, struct coffer_error *err)
 void
 state_close(struct deploy *deploy)
 {
+    for (size_t i = 0; i < STATE_STATEMENTS; i++)
+        (void)sqlite3_finalize(deploy->statements[i].statement);
+    memset(deploy->statements, 0, sizeof deploy->statements);
     (void)sqlite3_close_v2(deploy->db);
     deploy->db = NULL;
 }
