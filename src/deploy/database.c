@@ -14,7 +14,8 @@
     "d.id, d.name, d.engine, d.stack, d.version, d.programs, d.major, d.generation, g.key_bits, "  \
     "g.volume, d.state, d.wanted,"                                                                 \
     " d.listen, d.error, d.port, d.memory, d.size_limit, d.archive, d.size, d.size_at, d.created," \
-    " (SELECT max(id) FROM jobs j WHERE j.database = d.id AND j.state IN ('running', 'paused'))"
+    " (SELECT max(id) FROM jobs j WHERE j.database = d.id AND j.state IN ('running', 'paused')),"  \
+    " (SELECT known FROM copies c WHERE c.database = d.id)"
 #define FROM                                                                                       \
     " FROM databases d LEFT JOIN generations g ON g.database = d.id AND g.generation = "           \
     "d.generation "
@@ -70,6 +71,7 @@ take(struct deploy *deploy, sqlite3_stmt *row, struct database *d)
     d->size_us = sqlite3_column_int64(row, 19);
     d->created_us = sqlite3_column_int64(row, 20);
     d->job = (uint64_t)sqlite3_column_int64(row, 21);
+    copy(d->known, sizeof d->known, row, 22);
     (void)snprintf(d->folder, sizeof d->folder, "%.400s/databases/%.8s", deploy->dir, d->id);
 }
 
@@ -227,7 +229,8 @@ database_known_as(const struct keyring *kr, const struct database *d, struct uui
             return true;
         }
     }
-    return false;
+    /* Restored from a backup: the keyring knows the copy under the id of what was copied, whose name is the original's URL. */
+    return uuid_parse(bytes_str(d->known), id) && keyring_database(kr, id) != NULL;
 }
 
 static json_int_t

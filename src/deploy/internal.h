@@ -116,6 +116,7 @@ struct database {
     char id[37], name[64], engine[32], stack[64], version[32], programs[512];
     unsigned major, generation, key_bits;
     char volume[37]; /* of the generation; "" until it is made */
+    char known[37];  /* restored from a backup: the id under which the keyring knows the original; "" */
     char state[16], wanted[16], listen[64], error[500];
     unsigned port;
     uint64_t memory, limit, size;

@@ -45,6 +45,10 @@ static const char SCHEMA[] =
     "PRAGMA application_id=1128547889;"
     "PRAGMA user_version=1;";
 
+/* Since backups: whose copy a database is.  Not in SCHEMA, which state folders of before have already. */
+static const char SCHEMA_COPIES[] = "CREATE TABLE IF NOT EXISTS copies(database TEXT PRIMARY KEY, "
+                                    "known TEXT NOT NULL) WITHOUT ROWID";
+
 static int
 state_failed(struct deploy *deploy, struct coffer_error *err)
 {
@@ -366,6 +370,8 @@ state_open(struct deploy *deploy, struct coffer_error *err)
                   err);
     if (rc == COFFER_OK && version == 0)
         rc = make_tables(deploy, err);
+    if (rc == COFFER_OK)
+        rc = exec(deploy, SCHEMA_COPIES, err);
     if (rc == COFFER_OK)
         rc = state_each(deploy, take_id, deploy, err, "SELECT value FROM meta WHERE name = 'id'",
                         "");

@@ -53,6 +53,27 @@ run_create(struct deploy *deploy, const struct deploy_caller *caller, const json
     return rc;
 }
 
+/* What is protected in the copy is so under the original's id, as it is now or was at the backup. */
+static int
+enter_copy(struct deploy *deploy, const struct backup *b, const char *id, struct coffer_error *err)
+{
+    struct snapshot *snapshot = NULL;
+    struct database original;
+    struct uuid known;
+    char text[37];
+    int rc = snapshot_take(deploy, &snapshot, err);
+
+    if (rc != COFFER_OK)
+        return rc;
+    (void)snprintf(text, sizeof text, "%s", b->known);
+    if (database_get(deploy, b->database, &original, NULL) == COFFER_OK &&
+        database_known_as(snapshot_keyring(snapshot), &original, &known))
+        uuid_format(&known, text);
+    snapshot_give(snapshot);
+    return state_run(deploy, err, "INSERT OR REPLACE INTO copies(database, known) VALUES(?, ?)",
+                     "ss", id, text);
+}
+
 /* A database to fill, then the job that does. */
 static int
 begin_restore(struct deploy *deploy, const struct deploy_caller *caller,
@@ -69,7 +90,8 @@ begin_restore(struct deploy *deploy, const struct deploy_caller *caller,
     if (until_us != 0)
         (void)json_object_set_new(request, "until_us", json_integer((json_int_t)until_us));
     rc = database_enter(deploy, caller, create, id, err);
-
+    if (rc == COFFER_OK)
+        rc = enter_copy(deploy, b, id, err);
     if (rc == COFFER_OK) {
         database_tell(deploy, id);
         rc = job_begin(deploy, kind, id, caller, request, &job, err);

@@ -54,7 +54,11 @@ change_begin(struct keyring *kr, void *arg, struct coffer_error *err)
 static int
 change_put(struct keyring *kr, void *arg, struct coffer_error *err)
 {
-    return keyring_backup_put(kr, &((struct change *)arg)->backup, err);
+    struct change *c = arg;
+    int rc =
+        c->key_id == 0 ? COFFER_OK : keyring_key_used_in(kr, c->key_id, &c->backup.database, err);
+
+    return rc == COFFER_OK ? keyring_backup_put(kr, &c->backup, err) : rc;
 }
 
 static int
@@ -74,7 +78,8 @@ tell_keyring(struct job *job, const struct backup *b, const char *event, struct 
     c->backup.start_us = b->started_us;
     c->backup.end_us = b->ended_us;
     c->backup.expired_us = b->expired_us;
-    (void)snprintf(c->backup.label, sizeof c->backup.label, "%s %.8s", b->name, b->id);
+    (void)snprintf(c->backup.label, sizeof c->backup.label, "%s",
+                   b->id); /* by which it is expired */
     rc = uuid_parse(bytes_str(b->id), &c->backup.id) &&
                  uuid_parse(bytes_str(b->known), &c->backup.database)
              ? audit_change(deploy_keyring(job->deploy), job->deploy->os, job->who, event, text,
@@ -106,6 +111,24 @@ keys_needed(struct deploy *deploy, struct backup *b, struct coffer_error *err)
                                      guard_backup_needs(kr, &known, key)))
             (void)json_array_append_new(b->needs, json_key_id(key->id));
     }
+    snapshot_give(snapshot);
+    return COFFER_OK;
+}
+
+/* Again at the end: its first column may have been protected while it was copied. */
+static int
+know_database(struct deploy *deploy, struct backup *b, struct coffer_error *err)
+{
+    struct snapshot *snapshot = NULL;
+    struct database d;
+    struct uuid known;
+    int rc = snapshot_take(deploy, &snapshot, err);
+
+    if (rc != COFFER_OK)
+        return rc;
+    if (database_get(deploy, b->database, &d, NULL) == COFFER_OK &&
+        database_known_as(snapshot_keyring(snapshot), &d, &known))
+        uuid_format(&known, b->known);
     snapshot_give(snapshot);
     return COFFER_OK;
 }
@@ -354,7 +377,9 @@ step_finish(struct job *job, struct coffer_error *err)
     (void)snprintf(all, sizeof all, "%.500s/backups", job->deploy->dir);
     if (b.ended_us == 0) { /* kept, so that a second run writes the same record */
         b.ended_us = job->deploy->os->now_us(job->deploy->os);
-        rc = keys_needed(job->deploy, &b, err);
+        rc = know_database(job->deploy, &b, err);
+        if (rc == COFFER_OK)
+            rc = keys_needed(job->deploy, &b, err);
         if (rc == COFFER_OK)
             rc = backup_put(job->deploy, &b, err);
     }
@@ -367,6 +392,7 @@ step_finish(struct job *job, struct coffer_error *err)
         if (rc == COFFER_OK)
             rc = sync_folder(all, err);
     }
+    change.key_id = b.key_id;
     if (rc == COFFER_OK)
         rc = tell_keyring(job, &b, "backup.create", &change, change_put, err);
     if (rc == COFFER_OK) {
