@@ -171,8 +171,9 @@ clear_away() {
             grep -o '"engine"' | wc -l)" -le 1 ] ||
             fail "quickstart-data/k.coffer protects other databases too: move quickstart-data away first"
     fi
+    serve_stop
     db_clear
-    rm -rf "$data"
+    rm -rf --one-file-system "$data"
     mkdir -m 700 "$data"
     cd "$data"
 }
@@ -258,7 +259,6 @@ show_main_job() {
     fact "$(bytes "$(db_cells)") of cells re-encrypted$([ "$written" -eq 0 ] || printf ', %s of WAL written, the clinic'\''s own included' "$(bytes "$written")");" \
         "the whole database, which a new disk key rewrites, is $(bytes "$size")"
     clinic_stop
-    printf '\nDone.  Your own database: see README.md, "Your own database".\n'
 }
 
 coffer_row() { # URL [OPTION]: one patient, as whoever holds the keyring sees it

@@ -24,7 +24,7 @@ def check(what, holds):
 
 
 def quickstart(*words, code=0):
-    done = subprocess.run(["./quickstart", "--no-build", "--rows", "120", *words], capture_output=True, check=False,
+    done = subprocess.run(["./quickstart", "--no-build", "--no-serve", "--rows", "120", *words], capture_output=True, check=False,
                           timeout=120, env={**os.environ, "LC_ALL": "C.UTF-8"})
     out, err = done.stdout.decode(), done.stderr.decode()
     assert done.returncode == code, (words, done.returncode, out[-3000:], err[-2000:])
