@@ -39,19 +39,19 @@ serve_engine() {
 }
 
 show_serve() {
-    local engine title link table lower
+    local engine title link lower
     serve_engine
     step "10  $title on an encrypted volume, and the dashboard"
     "$coffer" serve --state "$state" >serve.out || fail "cofferd did not start: see $state/log"
-    note "coffer --state quickstart-data/state db create clinic --engine $engine"
+    note "build/coffer --state quickstart-data/state db create clinic --engine $engine"
     "$coffer" --state "$state" db create clinic --engine "$engine" >create.out 2>create.err ||
         { tail -5 create.err >&2; fail "the database was not made: see $state/log"; }
-    table=$("$coffer" --state "$state" db list)
-    lines <<<"$table"
+    note "build/coffer --state quickstart-data/state db list"
+    "$coffer" --state "$state" db list | sed 's/^/   /'
     lower=$(sed -n 's/^ *lower *//p' create.out)
     fact "All of it, log and temporary files too, is written to ${lower#"$root/"} as ciphertext"
     link=$("$coffer" --state "$state" signin) || fail "no sign-in: see $state/log"
-    plain "The dashboard, for one sign-in within ten minutes (another: coffer --state quickstart-data/state signin):"
+    plain "The dashboard, for one sign-in within ten minutes (another: build/coffer --state quickstart-data/state signin):"
     printf '\n   %s%s%s\n\n' "$bold" "$link" "$off"
     plain "It serves until: build/coffer --state quickstart-data/state stop"
 }

@@ -124,7 +124,7 @@ def run(main):
     if sh.which("psql") is None or not os.path.exists("/dev/fuse") or not os.path.isdir("/usr/lib/postgresql"):
         print("skipped: PostgreSQL or /dev/fuse is missing")
         sys.exit(77)
-    deploy = Deploy(sys.argv[1], sys.argv[2])
+    deploy = Deploy(*(os.path.abspath(word) for word in sys.argv[1:3]))  # a volume's mount is given the program's path
     try:
         main(deploy)
     except BaseException:
