@@ -177,45 +177,11 @@ static int
 read_cell(struct cat *c, const struct cat_column *column, const struct coffer_value *cells, size_t index,
           struct coffer_value *value, struct coffer_error *err)
 {
-    const struct coffer_value *own = &cells[index];
-    const struct coffer_value *beside = column->companion != 0 ? &cells[column->companion - 1] : own;
-    struct coffer_stored stored = {0};
-    size_t need;
-    int rc;
+    const struct coffer_value *beside = column->companion != 0 ? &cells[column->companion - 1] : NULL;
+    struct coffer_stored stored;
+    int rc = reader_cell(c->coffer, column->sealed, &column->info, (struct coffer_place){c->parts, c->part_count}, &cells[index], beside,
+                         &c->open_space, &stored, value, err);
 
-    if (column->companion != 0) {
-        stored.plain = *own;
-        if (beside->type != COFFER_NULL) {
-            stored.sealed = beside->data;
-            stored.sealed_len = beside->len;
-        }
-    } else if (own->type != COFFER_NULL) {
-        bool may_seal = column->info.text_form ? own->type == COFFER_TEXT : own->type == COFFER_BYTES;
-        bool may_plain = !may_seal || column->info.text_form || column->info.type == COFFER_BYTES;
-
-        if (may_plain)
-            stored.plain = *own;
-        if (may_seal) {
-            stored.sealed = own->data;
-            stored.sealed_len = own->len;
-        }
-    }
-    need = stored.sealed_len > stored.plain.len ? stored.sealed_len : stored.plain.len;
-    buf_clear(&c->open_space);
-    if (need > c->open_space.size) {
-        static const uint8_t nothing[4096];
-
-        for (size_t left = need; left > 0;) {
-            size_t n = left < sizeof nothing ? left : sizeof nothing;
-
-            buf_add(&c->open_space, nothing, n);
-            left -= n;
-        }
-        if (buf_status(&c->open_space, err) != COFFER_OK)
-            return err->status;
-    }
-    rc = coffer_cell_read(c->coffer, column->sealed, (struct coffer_place){c->parts, c->part_count}, &stored,
-                          c->open_space.ptr, c->open_space.size, value, err);
     if (rc == COFFER_E_KEY)
         note_missing(c, &stored);
     return rc;

@@ -136,3 +136,48 @@ reader_value(int type, const struct coffer_value *raw, struct buf *storage, stru
     return error_set(err, COFFER_E_TYPE, "a value that is stored as %s is no %s", coffer_type_name(raw->type),
                      coffer_type_name(type));
 }
+
+/* At least `need` bytes that can be written to. */
+static int
+space_for(struct buf *space, size_t need, struct coffer_error *err)
+{
+    static const uint8_t nothing[4096];
+
+    buf_clear(space);
+    for (size_t left = need > space->size ? need : 0; left > 0;) {
+        size_t n = left < sizeof nothing ? left : sizeof nothing;
+
+        buf_add(space, nothing, n);
+        left -= n;
+    }
+    return buf_status(space, err);
+}
+
+int
+reader_cell(struct coffer *coffer, const struct coffer_column *column, const struct coffer_column_info *info, struct coffer_place place,
+            const struct coffer_value *own, const struct coffer_value *beside, struct buf *space, struct coffer_stored *stored,
+            struct coffer_value *value, struct coffer_error *err)
+{
+    int rc;
+
+    memset(stored, 0, sizeof *stored);
+    if (beside != NULL) {
+        stored->plain = *own;
+        if (beside->type != COFFER_NULL) {
+            stored->sealed = beside->data;
+            stored->sealed_len = beside->len;
+        }
+    } else if (own->type != COFFER_NULL) {
+        bool may_seal = info->text_form ? own->type == COFFER_TEXT : own->type == COFFER_BYTES;
+        bool may_plain = !may_seal || info->text_form || info->type == COFFER_BYTES;
+
+        if (may_plain)
+            stored->plain = *own;
+        if (may_seal) {
+            stored->sealed = own->data;
+            stored->sealed_len = own->len;
+        }
+    }
+    rc = space_for(space, stored->sealed_len > stored->plain.len ? stored->sealed_len : stored->plain.len, err);
+    return rc != COFFER_OK ? rc : coffer_cell_read(coffer, column, place, stored, space->ptr, space->size, value, err);
+}

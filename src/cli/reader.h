@@ -23,6 +23,11 @@ COFFER_MUST_CHECK int reader_open(struct cli *cli, const struct cli_url *url, st
 void reader_close(struct reader *reader);
 /* The newest keyring is in use, confirmed, when this returns COFFER_OK.  ROLLBACK, IO, … */
 COFFER_MUST_CHECK int reader_refresh(struct reader *reader, struct coffer_error *err);
+/* The value of a protected column in a row that an engine gave: `own` from the column's own name, `beside` from its companion (NULL: in place).
+ * `space` is the opened value's; `*stored` is how it lay there.  Errors as coffer_cell_read(). */
+COFFER_MUST_CHECK int reader_cell(struct coffer *coffer, const struct coffer_column *column, const struct coffer_column_info *info,
+                                  struct coffer_place place, const struct coffer_value *own, const struct coffer_value *beside,
+                                  struct buf *space, struct coffer_stored *stored, struct coffer_value *value, struct coffer_error *err);
 /* A key part or value of type `type` out of what the engine gave or a person wrote.  `storage` keeps what it borrows. */
 COFFER_MUST_CHECK int reader_value(int type, const struct coffer_value *raw, struct buf *storage,
                                    struct coffer_value *out, struct coffer_error *err);
