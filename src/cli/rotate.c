@@ -2,6 +2,7 @@
 /* coffer rotate */
 #include "cli/commands.h"
 #include "cli/work.h"
+#include "rotate/index.h"
 
 #include <string.h>
 #include <sys/wait.h>
@@ -67,6 +68,16 @@ control_of(const struct args *args)
 }
 
 static int
+rotate_terms(const struct rotate_env *env, const char *const *columns, size_t count, const struct rotate_options *options, struct coffer_error *err)
+{
+    int rc = count > 0 ? COFFER_OK : error_set(err, COFFER_E_MISUSE, "whose terms?  coffer rotate --terms DBURL TABLE.COLUMN…");
+
+    for (size_t i = 0; rc == COFFER_OK && i < count; i++)
+        rc = rotate_index_key(env, columns[i], 0, options, err);
+    return rc;
+}
+
+static int
 run_rotate(struct cli *cli, struct coffer_error *err)
 {
     const struct args *args = cli->args;
@@ -117,7 +128,9 @@ run_rotate(struct cli *cli, struct coffer_error *err)
             options.decode = decoder_decode;
             options.decode_arg = decoder;
         }
-        if (rc == COFFER_OK)
+        if (rc == COFFER_OK && args_flag(args, "terms"))
+            rc = rotate_terms(&env, args->words + next, args->word_count - next, &options, err);
+        else if (rc == COFFER_OK)
             rc = rotate_run(&env, args->words + next, args->word_count - next, &options, err);
         decoder_stop(decoder);
         helpers_stop(helpers, helper_count);
@@ -126,6 +139,7 @@ run_rotate(struct cli *cli, struct coffer_error *err)
 }
 
 static const struct arg_option options_rotate[] = {
+    {"terms", NULL, "the keys of these columns' search terms and sums, in place of those of their envelopes"},
     {"pause", NULL, "stop the open rotation where it is"},
     {"resume", NULL, "go on with a paused one"},
     {"abort", NULL, "move everything back (before the fence)"},

@@ -147,6 +147,24 @@ forget_gone(struct session *s, struct uuid *ids, size_t *n, struct coffer_error 
     return rc;
 }
 
+/* Terms beside a plaintext would only tell of it. */
+static int
+without_terms(const struct session *s, const struct uuid *ids, size_t count, struct coffer_error *err)
+{
+    for (size_t i = 0; i < keyring_index_count(s->keyring); i++) {
+        const struct keyring_index *index = keyring_index_at(s->keyring, i);
+
+        for (size_t k = 0; k < count; k++) {
+            const struct keyring_column *column = keyring_column_by_id(s->keyring, &ids[k]);
+
+            if (column != NULL && uuid_equal(&index->column, &ids[k]))
+                return error_set(err, COFFER_E_REFUSED, "%s.%s has %s terms beside it: drop them first (coffer protect --drop-search)", column->table,
+                                 column->name, index_kind_name(index->kind));
+        }
+    }
+    return COFFER_OK;
+}
+
 int
 rotate_unprotect(const struct rotate_env *env, const char *const *columns, size_t count,
                  const struct rotate_options *options, struct coffer_error *err)
@@ -164,6 +182,8 @@ rotate_unprotect(const struct rotate_env *env, const char *const *columns, size_
         rc = error_set(err, COFFER_E_MISUSE, "name the columns that are to be plaintext again");
     if (rc == COFFER_OK)
         rc = columns_resolve(&s, columns, count, &ids, &n, err);
+    if (rc == COFFER_OK)
+        rc = without_terms(&s, ids, n, err);
     if (rc == COFFER_OK && !options->yes &&
         !(env->ask != NULL &&
           env->ask(env->arg, "Write these columns back as plaintext that everybody can read?")))
