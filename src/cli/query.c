@@ -901,7 +901,7 @@ const struct command command_query = {
                "parentheses; a date may be written bare.\n\n"
                "  coffer query sqlite:app.db --table patients --select name,ssn \\\n"
                "    --where \"birth between 1950-01-01 and 1960-12-31 and name like '%son%'\"\n"
-               "  coffer query sqlite:app.db --table patients --sum invoice --where \"ssn = '123-45-6789'\"\n",
+               "  coffer query sqlite:app.db --table patients --sum invoice --where \"ward = 7\"\n",
     .options = options_query,
     .more_options = options_url,
     .words_max = 1,
