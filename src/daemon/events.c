@@ -45,7 +45,7 @@ struct streams {
 static char *
 event_text(const struct streams *all, uint64_t number, json_t *event)
 {
-    const char *kind = json_string_value(json_object_get(event, "kind"));
+    const char *kind = json_string_value(json_object_get(event, "event"));
     char *data, *text;
 
     if (kind == NULL || strcmp(kind, "log") == 0)
@@ -93,7 +93,7 @@ take_events(struct streams *all, json_t *events)
     json_t *event;
 
     json_array_foreach(events, i, event) {
-        const char *kind = json_string_value(json_object_get(event, "kind"));
+        const char *kind = json_string_value(json_object_get(event, "event"));
         uint64_t number = (uint64_t)json_integer_value(json_object_get(event, "seq"));
         char **slot = &all->kept[number % EVENTS_KEPT];
 

@@ -74,6 +74,7 @@ const struct route routes[] = {
      .gives = "key"},
     {"GET", "/audit", ACTION("audit.list"), .role = V, .summary = "The audit log, verified", .gives = "audit",
      .query = {{"after", true, "begin behind this entry"},
+               {"before", true, "the newest first, of those before this entry"},
                {"limit", true, "at most so many"},
                {"event", false, "whose event holds this text"},
                {"who", false, "of this caller"}}},

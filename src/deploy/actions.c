@@ -8,12 +8,14 @@
 #include <string.h>
 
 const struct deploy_action *const deploy_actions[] = {
-    job_actions, stack_actions, create_actions, database_actions, change_actions, rotate_actions, key_actions, report_actions,
+    job_actions, stack_actions, create_actions, database_actions, change_actions, rotate_actions, key_actions,
+    doctor_actions, protect_actions, report_actions,
     backup_actions, retention_actions, NULL,
 };
 
 const struct job_kind *const job_kinds[] = {
     &job_create, &job_start, &job_stop, &job_resize, &job_destroy, &job_rotate, &job_rotate_copy, &job_rotate_replicate,
+    &job_doctor, &job_protect, &job_rotate_field,
     &job_backup, &job_restore, &job_verify, &job_expire, NULL,
 };
 

@@ -163,16 +163,6 @@ database_columns_json(const struct keyring *kr, const struct database *d)
     return columns;
 }
 
-static int
-take_doctor(void *arg, sqlite3_stmt *row, struct coffer_error *err)
-{
-    json_t **out = arg;
-
-    (void)err;
-    *out = json_loads(state_text(row, 0), 0, NULL);
-    return COFFER_OK;
-}
-
 static json_t *
 asked(struct deploy *deploy, const struct deploy_caller *caller, const char *action,
       const char *name)
@@ -198,8 +188,7 @@ run_detail(struct deploy *deploy, const struct deploy_caller *caller, const json
     if (rc == COFFER_OK)
         rc = database_json(deploy, &d, caller->role, reply, err);
     if (rc == COFFER_OK)
-        rc = state_each(deploy, take_doctor, &doctor, err,
-                        "SELECT coalesce(doctor, 'null') FROM databases WHERE id = ?", "s", d.id);
+        rc = doctor_last(deploy, d.id, &doctor, err);
     if (rc == COFFER_OK)
         rc = snapshot_take(deploy, &snapshot, err);
     if (rc != COFFER_OK)
@@ -215,7 +204,7 @@ run_detail(struct deploy *deploy, const struct deploy_caller *caller, const json
                               database_columns_json(snapshot_keyring(snapshot), &d));
     (void)json_object_set_new(*reply, "rotations", rotations);
     (void)json_object_set_new(*reply, "backups", asked(deploy, caller, "backup.list", d.name));
-    (void)json_object_set_new(*reply, "doctor", doctor != NULL ? doctor : json_null());
+    (void)json_object_set_new(*reply, "doctor", doctor);
     snapshot_give(snapshot);
     return COFFER_OK;
 }

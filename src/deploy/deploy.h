@@ -71,9 +71,9 @@ COFFER_MUST_CHECK int deploy_do(struct deploy *deploy, const struct deploy_calle
 
 /* ---- events ---- */
 
-/* What happens is numbered from 1 and kept (the last 1024) in memory: {"seq","at","kind":"job"|"database"|"backup"|"key"|"log", …the object}.
+/* What happens is numbered from 1 and kept (the last 1024) in memory: {"seq","at","event":"job"|"database"|"backup"|"key"|"log", …the object}.
  * Wait until there are any after `after`, at most `wait_ms`; `*out` is an array, empty at a timeout.  Events that were forgotten
- * already are replaced by one {"kind":"reset"}: read everything again. */
+ * already are replaced by one {"event":"reset"}: read everything again. */
 COFFER_MUST_CHECK int deploy_events(struct deploy *deploy, uint64_t after, unsigned wait_ms, json_t **out, struct coffer_error *err);
 
 /* ---- for the daemon ---- */

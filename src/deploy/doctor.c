@@ -40,6 +40,29 @@ keep(struct job *job, struct coffer_error *err)
 }
 
 static int
+take_last(void *arg, sqlite3_stmt *row, struct coffer_error *err)
+{
+    json_t **out = arg;
+
+    (void)err;
+    *out = json_loads(state_text(row, 0), 0, NULL);
+    return COFFER_OK;
+}
+
+int
+doctor_last(struct deploy *deploy, const char *id, json_t **out, struct coffer_error *err)
+{
+    int rc;
+
+    *out = NULL;
+    rc = state_each(deploy, take_last, out, err,
+                    "SELECT coalesce(doctor, '') FROM databases WHERE id = ?", "s", id);
+    if (rc == COFFER_OK && *out == NULL)
+        *out = json_null();
+    return rc;
+}
+
+static int
 look(struct job *job, const struct database_place *place, struct coffer_error *err)
 {
     struct report report = {.checks = json_array()};

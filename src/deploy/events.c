@@ -59,7 +59,7 @@ deploy_event(struct deploy *deploy, const char *kind, json_t *object)
         return;
     (void)pthread_mutex_lock(&events->lock);
     event = json_pack("{s:I,s:o,s:s}", "seq", (json_int_t)(events->last + 1), "at",
-                      json_time(deploy->os->now_us(deploy->os)), "kind", kind);
+                      json_time(deploy->os->now_us(deploy->os)), "event", kind);
     if (event != NULL) {
         (void)json_object_update_missing(event, object);
         events->last++;
@@ -83,7 +83,7 @@ collect(const struct events *events, uint64_t after)
     if (after + 1 < oldest ||
         after > events->last) { /* forgotten, or numbers of an earlier process */
         (void)json_array_append_new(
-            list, json_pack("{s:I,s:s}", "seq", (json_int_t)events->last, "kind", "reset"));
+            list, json_pack("{s:I,s:s}", "seq", (json_int_t)events->last, "event", "reset"));
         return list;
     }
     for (uint64_t n = after + 1; n <= events->last; n++)

@@ -132,9 +132,11 @@ bool database_known_as(const struct keyring *kr, const struct database *database
 /* Members "backups" and "last_backup" of its object: from the table of backup/, where that exists. */
 void deploy_backup_summary(struct deploy *deploy, const char *id, json_t *object);
 COFFER_MUST_CHECK int database_by_folder(struct deploy *deploy, const char *folder, struct database *out); /* 8 hex */
-/* The object of audit.list. */
-COFFER_MUST_CHECK int audit_json(struct deploy *deploy, uint64_t after, uint64_t limit, const char *event, const char *who, json_t **out,
-                                 struct coffer_error *err);
+/* The last report of its doctor, null without one. */
+COFFER_MUST_CHECK int doctor_last(struct deploy *deploy, const char *id, json_t **out, struct coffer_error *err);
+/* The object of audit.list: entries after `after`, the oldest first; or, with `before` not 0, those before it, the newest first. */
+COFFER_MUST_CHECK int audit_json(struct deploy *deploy, uint64_t after, uint64_t before, uint64_t limit, const char *event,
+                                 const char *who, json_t **out, struct coffer_error *err);
 typedef int (*database_fn)(void *arg, const struct database *database, struct coffer_error *err);
 COFFER_MUST_CHECK int database_each(struct deploy *deploy, const char *after, int64_t limit, database_fn fn, void *arg,
                                     struct coffer_error *err);
@@ -209,8 +211,9 @@ bool job_pace(struct job *job, double *rate, double *duty);
 /* ---- actions of single files; actions.c joins them ---- */
 
 extern const struct deploy_action job_actions[], stack_actions[], create_actions[], database_actions[], change_actions[], rotate_actions[], key_actions[], doctor_actions[],
-    report_actions[];
-extern const struct job_kind job_create, job_start, job_stop, job_resize, job_destroy, job_rotate, job_rotate_copy, job_rotate_replicate, job_doctor;
+    protect_actions[], report_actions[];
+extern const struct job_kind job_create, job_start, job_stop, job_resize, job_destroy, job_rotate, job_rotate_copy, job_rotate_replicate, job_doctor, job_protect,
+    job_rotate_field;
 
 /* What a creation is asked for, checked and entered; the job does the rest.  For backup/, too: a restore creates. */
 COFFER_MUST_CHECK int database_enter(struct deploy *deploy, const struct deploy_caller *caller, const json_t *request, char id[37],

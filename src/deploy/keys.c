@@ -85,6 +85,19 @@ add_holder(void *arg, const struct guard_holder *holder, struct coffer_error *er
                : error_nomem(err);
 }
 
+/* Of a list: how many of each kind. */
+static int
+count_holder(void *arg, const struct guard_holder *holder, struct coffer_error *err)
+{
+    json_t *counts = arg;
+    json_int_t n = json_integer_value(json_object_get(counts, holder->kind));
+
+    (void)err;
+    if (!holder->waived)
+        (void)json_object_set_new(counts, holder->kind, json_integer(n + 1));
+    return COFFER_OK;
+}
+
 /* ---- looking ---- */
 
 static int
@@ -93,19 +106,27 @@ run_list(struct deploy *deploy, const struct deploy_caller *caller, const json_t
 {
     static const char *const names[] = {NULL};
     struct snapshot *snapshot = NULL;
+    const struct keyring *kr;
     int rc = request_check(request, names, err);
 
     if (rc == COFFER_OK)
         rc = snapshot_take(deploy, &snapshot, err);
     if (rc != COFFER_OK)
         return rc;
+    kr = snapshot_keyring(snapshot);
     *reply = json_array();
-    for (size_t i = 0; i < keyring_key_count(snapshot_keyring(snapshot)); i++)
-        (void)json_array_append_new(*reply,
-                                    key_json(deploy, snapshot_keyring(snapshot),
-                                             keyring_key_at(snapshot_keyring(snapshot), i)));
+    for (size_t i = 0; rc == COFFER_OK && i < keyring_key_count(kr); i++) {
+        const struct keyring_key *key = keyring_key_at(kr, i);
+        json_t *one = key_json(deploy, kr, key), *counts = json_object();
+
+        (void)json_object_set_new(one, "held_counts", counts);
+        if (key->state != KEY_DESTROYED)
+            rc = guard_why(kr, key->id, deploy->os->now_us(deploy->os), count_holder, counts, NULL,
+                           err);
+        (void)json_array_append_new(*reply, one);
+    }
     snapshot_give(snapshot);
-    return COFFER_OK;
+    return rc;
 }
 
 static int
@@ -243,7 +264,7 @@ run_destroy(struct deploy *deploy, const struct deploy_caller *caller, const jso
 /* ---- audit ---- */
 
 struct listing {
-    uint64_t after, limit;
+    uint64_t after, before, limit;
     const char *event, *who;
     json_t *list;
 };
@@ -254,10 +275,13 @@ take_entry(void *arg, const struct audit_entry *entry, struct coffer_error *err)
     struct listing *l = arg;
     json_t *details;
 
-    if (entry->seq <= l->after || json_array_size(l->list) >= l->limit ||
+    if (entry->seq <= l->after || (l->before != 0 && entry->seq >= l->before) ||
+        (l->before == 0 && json_array_size(l->list) >= l->limit) || l->limit == 0 ||
         (l->event != NULL && strstr(entry->event, l->event) == NULL) ||
         (l->who != NULL && strstr(entry->who, l->who) == NULL))
         return COFFER_OK;
+    if (json_array_size(l->list) >= l->limit) /* the newest are wanted: the oldest goes */
+        (void)json_array_remove(l->list, 0);
     details = entry->details == NULL ? NULL : json_loads(entry->details, JSON_DECODE_ANY, NULL);
     return json_array_append_new(
                l->list, json_pack("{s:I,s:o,s:s,s:s,s:o}", "seq", (json_int_t)entry->seq, "at",
@@ -267,11 +291,23 @@ take_entry(void *arg, const struct audit_entry *entry, struct coffer_error *err)
                : error_nomem(err);
 }
 
-int
-audit_json(struct deploy *deploy, uint64_t after, uint64_t limit, const char *event,
-           const char *who, json_t **out, struct coffer_error *err)
+/* Takes `list`. */
+static json_t *
+reversed(json_t *list)
 {
-    struct listing l = {after, limit, event, who, json_array()};
+    json_t *out = json_array();
+
+    for (size_t i = json_array_size(list); i-- > 0;)
+        (void)json_array_append(out, json_array_get(list, i));
+    json_decref(list);
+    return out;
+}
+
+int
+audit_json(struct deploy *deploy, uint64_t after, uint64_t before, uint64_t limit,
+           const char *event, const char *who, json_t **out, struct coffer_error *err)
+{
+    struct listing l = {after, before, limit, event, who, json_array()};
     struct coffer_error why = {0};
     struct snapshot *snapshot = NULL;
     uint64_t count = 0;
@@ -289,6 +325,8 @@ audit_json(struct deploy *deploy, uint64_t after, uint64_t limit, const char *ev
                                &count, &why);
     snapshot_give(snapshot);
     buf_wipe(&log);
+    if (before != 0)
+        l.list = reversed(l.list);
     if (rc == COFFER_OK)
         *out = json_pack("{s:b,s:I,s:O,s:o}", "verified", checked == COFFER_OK, "count",
                          (json_int_t)count, "entries", l.list, "error",
@@ -301,20 +339,23 @@ static int
 run_audit(struct deploy *deploy, const struct deploy_caller *caller, const json_t *request,
           json_t **reply, struct coffer_error *err)
 {
-    static const char *const names[] = {"after", "limit", "event", "who", NULL};
+    static const char *const names[] = {"after", "before", "limit", "event", "who", NULL};
     const char *event, *who;
-    uint64_t after, limit;
+    uint64_t after, before, limit;
     int rc = request_check(request, names, err);
 
     if (rc == COFFER_OK)
         rc = request_count(request, "after", 0, INT64_MAX, &after, err);
+    if (rc == COFFER_OK)
+        rc = request_count(request, "before", 0, INT64_MAX, &before, err);
     if (rc == COFFER_OK)
         rc = request_count(request, "limit", 500, 10000, &limit, err);
     if (rc == COFFER_OK)
         rc = request_text(request, "event", false, &event, err);
     if (rc == COFFER_OK)
         rc = request_text(request, "who", false, &who, err);
-    return rc == COFFER_OK ? audit_json(deploy, after, limit, event, who, reply, err) : rc;
+    return rc == COFFER_OK ? audit_json(deploy, after, before, limit, event, who, reply, err)
+                           : rc;
 }
 
 const struct deploy_action key_actions[] = {

@@ -32,7 +32,7 @@ add(void *arg, const struct database *d, struct coffer_error *err)
 {
     struct report *r = arg;
     struct database_place place;
-    json_t *object, *columns, *doctor = NULL;
+    json_t *object, *columns, *doctor = NULL, *checks;
     bool mounted = false, encrypted, tls;
     struct stat st;
     char certificate[DEPLOY_PATH_MAX + 64];
@@ -52,12 +52,15 @@ add(void *arg, const struct database *d, struct coffer_error *err)
     /* Without a port nothing is in transit but on the machine's own Unix socket. */
     tls = d->port == 0 || d->listen[0] == '\0' || (mounted && stat(certificate, &st) == 0);
     columns = database_columns_json(r->keyring, d);
+    if (doctor_last(r->deploy, d->id, &doctor, NULL) != COFFER_OK)
+        doctor = NULL;
+    checks = json_object_get(doctor, "checks");
     r->count++;
     r->at_rest += encrypted;
     r->in_transit += tls;
     (void)json_array_append_new(
         r->databases,
-        json_pack("{s:s,s:s,s:s,s:{s:O,s:O,s:o,s:s,s:s},s:{s:b,s:s,s:s},s:i,s:o,s:{s:O,s:O},s:o}",
+        json_pack("{s:s,s:s,s:s,s:{s:O,s:O,s:o,s:s,s:s},s:{s:b,s:s,s:s},s:i,s:o,s:{s:O,s:O},s:o,s:O}",
                   "name", d->name, "engine", d->engine, "state", d->state, "at_rest", "cipher",
                   json_object_get(object, "cipher"), "key_id", json_object_get(object, "key_id"),
                   "checked", json_time(r->deploy->os->now_us(r->deploy->os)), "result",
@@ -74,7 +77,10 @@ add(void *arg, const struct database *d, struct coffer_error *err)
                   "columns_open", columns_open(columns), "columns", columns, "backups", "count",
                   json_object_get(object, "backups"), "last",
                   json_object_get(object, "last_backup"), "checks",
-                  doctor != NULL ? doctor : json_array()));
+                  checks != NULL ? json_incref(checks) : json_array(), "checked",
+                  json_object_get(doctor, "at") != NULL ? json_object_get(doctor, "at")
+                                                        : json_null()));
+    json_decref(doctor);
     json_decref(object);
     return COFFER_OK;
 }
@@ -125,7 +131,7 @@ run_report(struct deploy *deploy, const struct deploy_caller *caller, const json
     r.keyring = snapshot_keyring(snapshot);
     rc = database_each(deploy, NULL, -1, add, &r, err);
     if (rc == COFFER_OK)
-        rc = audit_json(deploy, 0, 0, NULL, NULL, &audit, err);
+        rc = audit_json(deploy, 0, 0, 0, NULL, NULL, &audit, err);
     verified = json_is_true(json_object_get(audit, "verified"));
     (void)snprintf(rest, sizeof rest,
                    "%u of %u databases are on an encrypted volume with an active key of its own",

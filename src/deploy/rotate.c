@@ -95,10 +95,23 @@ call(const struct walk *walk, const char *command, json_t *request)
     json_decref(reply);
 }
 
+/* A database's syncs swing more than a disk's alone, and its clients feel a brake that never lets go as a rotation that never ends: half of
+ * the time, and slower when they wait four times as long as at best.  A rate or a share that was asked for is kept, whoever feels it. */
+static struct volume_pace
+pace_of(double rate, double duty)
+{
+    bool asked = rate > 0 || duty > 0;
+
+    return (struct volume_pace){.bytes_per_second = rate,
+                                .duty = duty > 0 ? duty : rate > 0 ? 1 : 0.5,
+                                .latency_ratio = asked ? 1000 : 4};
+}
+
 static void
 on_progress(void *arg, const struct volume_progress *p)
 {
     struct walk *walk = arg;
+    struct volume_pace pace;
     double rate, duty;
 
     if (p->bytes_done > walk->bytes)
@@ -113,9 +126,10 @@ on_progress(void *arg, const struct volume_progress *p)
     walk->paced = true;
     walk->rate = rate;
     walk->duty = duty;
+    pace = pace_of(rate, duty);
     call(walk, "throttle",
-         json_pack("{s:{s:f,s:f,s:f}}", "pace", "bytes_per_second", rate, "duty", duty,
-                   "latency_ratio", 0.0));
+         json_pack("{s:{s:f,s:f,s:f}}", "pace", "bytes_per_second", pace.bytes_per_second, "duty",
+                   pace.duty, "latency_ratio", pace.latency_ratio));
 }
 
 /* One whose mount has just died is brought up by the supervisor; until then its volume must not be taken for one that nobody serves. */
@@ -176,11 +190,7 @@ options_of(struct job *job, struct volume_rotate_options *out, struct coffer_err
     *out = (struct volume_rotate_options){
         .work = kind != NULL && strcmp(kind, "rewrap") == 0 ? VOLUME_REWRAP : VOLUME_REENCRYPT,
         .encrypt_names = -1};
-    out->pace.bytes_per_second = json_number_value(json_object_get(job->request, "rate"));
-    if (out->pace.bytes_per_second > 0) { /* the rate is what was asked for, whoever is slowed down by it */
-        out->pace.duty = 1;
-        out->pace.latency_ratio = 1000;
-    }
+    out->pace = pace_of(json_number_value(json_object_get(job->request, "rate")), 0);
     if (json_is_integer(bits))
         out->key_bits = (unsigned)json_integer_value(bits);
     (void)err;

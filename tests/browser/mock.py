@@ -54,7 +54,7 @@ class World:
 
     def event(self, kind, what):
         with self.lock:
-            self.events.append((len(self.events) + 1, kind, json.dumps(what)))
+            self.events.append((len(self.events) + 1, kind, json.dumps({**what, "event": kind})))
             self.changed.notify_all()
 
     def run(self):

@@ -78,16 +78,9 @@ export function put(name, object) {
   emit(event, object);
 }
 
-/* In the stream "kind" may say what sort of event it is, in place of the object's own; that is read once, when the object is new. */
-async function heard(name, { seq, at, ...object }) {
-  const { key, event, path } = LISTS[name];
-  if (object.kind === event) {
-    delete object.kind;
-    if (name !== "databases" && lists.has(name) && !lists.get(name).get(key(object))?.kind) {
-      try { Object.assign(object, await get(`${path}/${enc(key(object))}`)); } catch { return load(name, true).then(() => emit("reset", null), () => {}); }
-    }
-  }
-  put(name, { ...lists.get(name)?.get(key(object)), ...object });
+/* "seq", "at" and "event" are the event's own, the rest is the object. */
+function heard(name, { seq, at, event, ...object }) {
+  put(name, { ...lists.get(name)?.get(LISTS[name].key(object)), ...object });
 }
 
 export function listen() {

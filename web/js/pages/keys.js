@@ -11,7 +11,8 @@ import { table } from "../ui/table.js";
 export const title = "Keys";
 
 const entered = k => k.states?.[k.state] ?? null;
-const holds = k => !k.held_by ? (k.databases ?? []).join(", ") || null : k.held_by.length ? k.held_by.length === 1 ? `${k.held_by[0].kind} ${k.held_by[0].name}` : plural(k.held_by.length, "thing") : null;
+const counts = k => k.held_counts && Object.entries(k.held_counts).map(([what, n]) => plural(n, what)).join(", ");
+const holds = k => !k.held_by ? counts(k) || (k.databases ?? []).join(", ") || null : k.held_by.length ? k.held_by.length === 1 ? `${k.held_by[0].kind} ${k.held_by[0].name}` : plural(k.held_by.length, "thing") : null;
 
 /* A volume's line is named by its id, which nobody knows by heart. */
 export const lineName = k => k.line?.startsWith("volume/") ? k.databases?.[0] ?? k.line.slice(7, 15) : k.line || "–";
