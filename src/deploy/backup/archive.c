@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #define LOOK_S 2
+#define SETTLE_US 1000000  /* clocks of filesystems are coarse */
 #define RETENTION_LOOKS 15 /* one of so many looks also asks which backups are due */
 #define PATH_LEN (DEPLOY_PATH_MAX + 160)
 #define NAME_LEN 80
@@ -142,7 +143,7 @@ take_segment(void *arg, int at, const char *name, struct coffer_error *err)
     return rc;
 }
 
-/* ---- the keyring hears of the archive, once ---- */
+/* ---- the keyring hears of the archive, and of where it begins ---- */
 
 struct enter {
     struct keyring_backup backup;
@@ -185,16 +186,43 @@ change_expire(struct keyring *kr, void *arg, struct coffer_error *err)
     return COFFER_OK;
 }
 
-static bool
-entered(const struct keyring *kr, const struct uuid *id, const struct uuid *known)
+static const struct keyring_backup *
+entered(const struct keyring *kr, const struct uuid *id)
 {
     for (size_t i = 0; i < keyring_backup_count(kr); i++) {
         const struct keyring_backup *b = keyring_backup_at(kr, i);
 
-        if (uuid_equal(&b->id, id) && b->expired_us == 0 && uuid_equal(&b->database, known))
-            return true;
+        if (uuid_equal(&b->id, id) && b->expired_us == 0)
+            return b;
     }
-    return false;
+    return NULL;
+}
+
+/* ---- what no backup goes on from any more ---- */
+
+static int64_t
+sealed_at(int at, const char *name)
+{
+    struct stat st;
+
+    return fstatat(at, name, &st, AT_SYMLINK_NOFOLLOW) == 0
+               ? (int64_t)st.st_mtim.tv_sec * 1000000 + st.st_mtim.tv_nsec / 1000
+               : 0;
+}
+
+/* A segment that was whole and sealed before the oldest backup began has only what that backup holds.  Histories of timelines stay: every
+ * recovery reads them. */
+static int
+drop_older(void *arg, int at, const char *name, struct coffer_error *err)
+{
+    const int64_t *start_us = arg;
+    int64_t us = sealed_at(at, name);
+    bool segment = strlen(name) == 24 && strspn(name, "0123456789ABCDEF") == 24;
+
+    if (!segment || us == 0 || us >= *start_us - SETTLE_US || unlinkat(at, name, 0) == 0 ||
+        errno == ENOENT)
+        return COFFER_OK;
+    return error_set(err, COFFER_E_IO, "%s: %s", name, strerror(errno));
 }
 
 static int
@@ -203,7 +231,9 @@ enter_archive(struct deploy *deploy, const struct database *d, int64_t start_us,
 {
     struct enter enter = {.backup = {.start_us = start_us}};
     struct snapshot *snapshot = NULL;
-    bool there;
+    const struct keyring_backup *known;
+    bool same, shorter;
+    char path[PATH_LEN];
     int rc = archive_id(d->id, &enter.backup.id, err);
 
     if (rc == COFFER_OK)
@@ -212,12 +242,20 @@ enter_archive(struct deploy *deploy, const struct database *d, int64_t start_us,
         return rc;
     if (!database_known_as(snapshot_keyring(snapshot), d, &enter.backup.database))
         (void)uuid_parse(bytes_str(d->id), &enter.backup.database);
-    there = entered(snapshot_keyring(snapshot), &enter.backup.id, &enter.backup.database);
+    known = entered(snapshot_keyring(snapshot), &enter.backup.id);
+    shorter = known != NULL && known->start_us < start_us;
+    same = known != NULL && known->start_us == start_us &&
+           uuid_equal(&known->database, &enter.backup.database);
     snapshot_give(snapshot);
+    folder_of(deploy, d->id, path);
+    if (shorter) /* files first: the keyring must not let go of a key that one of them needs */
+        rc = each(path, drop_older, &start_us, err);
+    if (rc != COFFER_OK)
+        return rc;
     (void)snprintf(enter.backup.label, sizeof enter.backup.label, "%s log", d->name);
-    return there ? COFFER_OK
-                 : audit_change(deploy_keyring(deploy), deploy->os, deploy->who, "backup.archive",
-                                NULL, change_enter, &enter, NULL, err);
+    return same ? COFFER_OK
+                : audit_change(deploy_keyring(deploy), deploy->os, deploy->who, "backup.archive",
+                               NULL, change_enter, &enter, NULL, err);
 }
 
 /* ---- the thread ---- */
@@ -323,14 +361,10 @@ archive_stop(struct deploy *deploy)
 static int
 newest(void *arg, int at, const char *name, struct coffer_error *err)
 {
-    int64_t *us = arg, at_us;
-    struct stat st;
+    int64_t *us = arg, at_us = sealed_at(at, name);
 
     (void)err;
-    if (fstatat(at, name, &st, AT_SYMLINK_NOFOLLOW) == 0) {
-        at_us = (int64_t)st.st_mtim.tv_sec * 1000000 + st.st_mtim.tv_nsec / 1000;
-        *us = at_us > *us ? at_us : *us;
-    }
+    *us = at_us > *us ? at_us : *us;
     return COFFER_OK;
 }
 

@@ -59,7 +59,22 @@ def main(deploy):
     assert psql(then, "SELECT string_agg(v, ',') FROM t WHERE v IN ('before', 'after')") == "before"
     psql(then, "INSERT INTO t(v) VALUES('goes on')")
 
+    # A newer backup: what only the older one went on from goes with it, and the newer one still reaches a moment.
+    time.sleep(1.5)
+    before = {f for f in os.listdir(sealed) if len(f) == 24}
+    newer = deploy.do("backup.create", {"database": "shop"})["result"]
     deploy.do("backup.expire", {"id": backup["id"]})
+    wait("older segments go", lambda: not before & set(os.listdir(sealed)))
+    psql(admin, "INSERT INTO t(v) VALUES('later')")
+    time.sleep(0.1)
+    moment = now()
+    psql(admin, fill)
+    psql(admin, fill)
+    wait("newer ones are sealed", lambda: deploy.ask("backup.list", {"database": "shop"})[0]["until"] > moment[:19] + "Z" and not os.listdir(spool))
+    deploy.do("backup.restore", {"id": newer["id"], "as": "later", "until": moment})
+    assert psql(deploy.show("later")["url"], "SELECT count(*) FROM t WHERE v IN ('after', 'later')") == "2"
+
+    deploy.do("backup.expire", {"id": newer["id"]})
     assert not os.path.exists(sealed)
     deploy.stop()
 
