@@ -259,7 +259,8 @@ run_rotate(struct cli *cli, struct coffer_error *err)
     json_t *body = json_object(), *begun = NULL, *result = NULL;
     int rc = put_size(cli, "rate", body, err);
 
-    put_text(cli, "method", body);
+    if (!move) /* which is always online */
+        put_text(cli, "method", body);
     put_text(cli, move ? "stack" : "kind", body);
     if (rc == COFFER_OK && !args_flag(cli->args, "yes") &&
         !prompt_yes(method != NULL && strcmp(method, "online") != 0 ? "The database stops for a while during this rotation. Go on?"
@@ -304,7 +305,7 @@ static const struct arg_option options_rotate[] = {
     {"rate", "SIZE", "at most so many bytes a second"},
     {NULL, NULL, NULL}};
 static const struct arg_option options_move[] = {
-    {"stack", "NAME", "where to"}, {"method", "METHOD", "online (default), dump-restore or replicate"}, {NULL, NULL, NULL}};
+    {"stack", "NAME", "where to"}, {"rate", "SIZE", "at most so many bytes a second"}, {NULL, NULL, NULL}};
 
 const struct command command_db_create = {
     .name = "db create",

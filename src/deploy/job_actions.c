@@ -224,6 +224,16 @@ run_throttle(struct deploy *deploy, const struct deploy_caller *caller, const js
     if (rc == COFFER_OK && (pace.rate < 0 || pace.duty < 0 || pace.duty > 1))
         rc = error_set(err, COFFER_E_FORMAT,
                        "\"rate\" is bytes a second, \"duty\" a share from 0 to 1");
+    if (rc == COFFER_OK)
+        rc = job_json(deploy, id, reply, err);
+    if (rc == COFFER_OK &&
+        strcmp(json_string_value(json_object_get(*reply, "kind")), job_rotate.name) != 0)
+        rc = error_set(err, COFFER_E_UNSUPPORTED,
+                       "only an online rotation changes its pace while it runs, and job %llu is a %s",
+                       (unsigned long long)id,
+                       json_string_value(json_object_get(*reply, "kind")));
+    json_decref(*reply);
+    *reply = NULL;
     if (rc == COFFER_OK && !job_ask(deploy, id, ASK_NOTHING, &pace))
         rc = error_set(err, COFFER_E_CONFLICT, "job %llu does not run", (unsigned long long)id);
     return rc == COFFER_OK ? job_json(deploy, id, reply, err) : rc;
