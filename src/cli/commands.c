@@ -12,7 +12,7 @@ const struct command *const commands[] = {
     &command_db_resize, &command_db_logs, &command_db_doctor, &command_db_rotate, &command_db_move, &command_db_destroy,
     &command_job_list, &command_job_show, &command_job_pause, &command_job_resume, &command_job_cancel, &command_volume_create,
     &command_volume_mount, &command_volume_unmount, &command_volume_status, &command_volume_check,
-    &command_volume_rotate, &command_volume_prove, &command_volume_import, &command_volume_export, &command_audit, &command_cat, &command_query,
+    &command_volume_rotate, &command_volume_prove, &command_volume_import, &command_volume_export, &command_audit, &command_cat, &command_query, &command_report_leakage,
     &command_seal, &command_open, &command_selftest, &command_completion, &command_help, NULL};
 
 const struct arg_option options_common[] = {

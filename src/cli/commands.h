@@ -21,7 +21,7 @@ extern const struct command command_serve, command_stop, command_signin, command
 extern const struct command command_db_create, command_db_list, command_db_show, command_db_url, command_db_start, command_db_stop,
     command_db_resize, command_db_logs, command_db_doctor, command_db_rotate, command_db_move, command_db_destroy;
 extern const struct command command_job_list, command_job_show, command_job_pause, command_job_resume, command_job_cancel;
-extern const struct command command_query;
+extern const struct command command_query, command_report_leakage;
 extern const struct command command_audit, command_cat, command_seal, command_open, command_selftest, command_help,
     command_completion;
 

@@ -2,6 +2,7 @@
 /* coffer protect, coffer unprotect */
 #include "base/mem.h"
 #include "cli/commands.h"
+#include "cli/leak.h"
 #include "cli/work.h"
 #include "rotate/index.h"
 
@@ -192,8 +193,45 @@ index_for(const struct rotate_env *env, const char *name, int kind, const struct
     return rc;
 }
 
+enum { JUDGED_ROWS = 100 }; /* fewer tell nothing about what is to come */
+
+/* What the terms would reveal, before they are made: D and F want a reason. */
 static int
-protect_indexes(struct cli *cli, const struct rotate_env *env, const struct rotate_column *columns, size_t count, unsigned kinds,
+judge_leak(struct cli *cli, const struct cli_url *url, const char *name, struct keyring_index *def, struct coffer_error *err)
+{
+    const char *accepted = args_text(cli->args, "accept-leak");
+    struct reader reader = {0};
+    struct leak_sample *sample = NULL;
+    struct leak leak = {0};
+    int rc;
+
+    if (accepted != NULL)
+        (void)snprintf(def->accepted, sizeof def->accepted, "%s", accepted);
+    if (def->kind == INDEX_SUM)
+        return COFFER_OK;
+    rc = reader_open(cli, url, &reader, err);
+    if (rc == COFFER_OK)
+        rc = leak_sample_open(&reader, name, &sample, err);
+    if (rc == COFFER_OK)
+        rc = leak_measure(sample, def, &leak, err);
+    leak_sample_free(sample);
+    reader_close(&reader);
+    if (rc != COFFER_OK || leak.rows < JUDGED_ROWS || leak.grade <= 'B')
+        return rc;
+    if (leak.grade <= 'C' || def->kind == INDEX_TEXT || accepted != NULL) {
+        if (!cli->json)
+            printf("warning  %s: %s terms give away %.0f %% of the rows at least, to somebody %s (grade %c)\n", name, index_kind_name(def->kind),
+                   100 * leak.share, leak.who, leak.grade);
+        return COFFER_OK;
+    }
+    return error_set(err, COFFER_E_REFUSED,
+                     "%s: %s terms would give away %.0f %% of the rows at least, to somebody %s (grade %c; %zu values in %zu rows).  "
+                     "coffer report leakage has more; --accept-leak \"reason\" makes them all the same, and is written down",
+                     name, index_kind_name(def->kind), 100 * leak.share, leak.who, leak.grade, leak.distinct, leak.rows);
+}
+
+static int
+protect_indexes(struct cli *cli, const struct rotate_env *env, const struct cli_url *url, const struct rotate_column *columns, size_t count, unsigned kinds,
                 unsigned drop, const struct rotate_options *options, struct coffer_error *err)
 {
     struct keyring_index model = {0};
@@ -209,6 +247,8 @@ protect_indexes(struct cli *cli, const struct rotate_env *env, const struct rota
             if (rc != COFFER_OK || !(kinds & 1u << kind))
                 continue;
             rc = index_for(env, columns[i].name, kind, &model, &index.def, err);
+            if (rc == COFFER_OK)
+                rc = judge_leak(cli, url, columns[i].name, &index.def, err);
             if (rc == COFFER_OK)
                 rc = rotate_index_add(env, &index, 1, options, err);
         }
@@ -267,7 +307,7 @@ run_protect(struct cli *cli, struct coffer_error *err)
     if (rc == COFFER_OK && drop == 0)
         rc = rotate_protect(&env, columns, count, &options, err);
     if (rc == COFFER_OK && !options.plan_only && !options.shadow_only && (kinds | drop) != 0)
-        rc = protect_indexes(cli, &env, columns, count, kinds, drop, &options, err);
+        rc = protect_indexes(cli, &env, &events.url, columns, count, kinds, drop, &options, err);
     decoder_stop(decoder);
     return work_end(cli, &events, &env, rc, "protect");
 }
@@ -283,6 +323,7 @@ static const struct arg_option options_protect[] = {
     {"drop-search", "eq|text|order|sum", "take that away again"},
     {"normalise", "exact|canonical|caseless|accentless|digits", "what counts as the same text (caseless)"},
     {"unique", NULL, "eq: the database refuses a second row with an equal value"},
+    {"accept-leak", "REASON", "make terms that reveal much all the same; the reason is kept in the keyring"},
     {"words", NULL, "text: whole words in place of parts of three characters"},
     {"token-padding", "N", "text: tokens up to a multiple, so that their number says less"},
     {"max", "N", "sum: the largest absolute value, in units of the last decimal place"},

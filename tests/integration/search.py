@@ -33,15 +33,15 @@ def rows():
         yield (i, None if pick() < 0.1 else " ".join(chance.choice(NAMES) for _ in range(chance.randrange(1, 4))),
                None if pick() < 0.1 else f"{chance.randrange(200):09d}",
                None if pick() < 0.1 else f"{chance.randrange(1930, 2010)}-{chance.randrange(1, 13):02d}-{chance.randrange(1, 29):02d}",
-               None if pick() < 0.1 else chance.choice([0, 1, -1, chance.randrange(-10**9, 10**9)]), chance.randrange(100))
+               None if pick() < 0.1 else chance.choice([0, 1, -1, chance.randrange(-10**9, 10**9)]), chance.randrange(100), chance.choice("fm"))
 
 
 def make(data):
-    create = "CREATE TABLE patients (id bigint PRIMARY KEY, name text, ssn text, birth date, invoice bigint, ward integer)"
+    create = "CREATE TABLE patients (id bigint PRIMARY KEY, name text, ssn text, birth date, invoice bigint, ward integer, sex text)"
     if ENGINE == "sqlite":
         with sqlite3.connect("app.db") as db:
             db.execute(create.replace("bigint PRIMARY", "INTEGER PRIMARY").replace("bigint", "INTEGER"))
-            db.executemany("INSERT INTO patients VALUES (?, ?, ?, ?, ?, ?)", data)
+            db.executemany("INSERT INTO patients VALUES (?, ?, ?, ?, ?, ?, ?)", data)
         db.close()
         return "sqlite:app.db"
     import pg_support  # pylint: disable=import-outside-toplevel
@@ -150,6 +150,9 @@ def main():
     now = ("--yes", "--settle", "0", "--grace", "0")
     coffer("protect", *now, "--search", "eq", url, f"{TABLE}.ssn", f"{TABLE}.name")
     coffer("protect", *now, "--search", "text", url, f"{TABLE}.name")
+    refuse(coffer("protect", *now, "--search", "eq", url, f"{TABLE}.sex", code=3), "--accept-leak", "grade F")
+    refuse(coffer("report", "leakage", url, f"{TABLE}.sex"), "equality", "not there", " F ")
+    coffer("protect", *now, "--search", "eq", "--accept-leak", "a test", url, f"{TABLE}.sex")
     coffer("protect", *now, "--search", "order", url, f"{TABLE}.birth")
     coffer("protect", *now, "--sum", "--max", "1000000000", url, f"{TABLE}.invoice")
     coffer("protect", *now, "--search", "eq", url, f"{TABLE}.ssn")  # again: nothing to do
