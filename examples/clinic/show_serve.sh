@@ -4,7 +4,10 @@
 state=$data/state
 
 serve_path_check() { # before the long part: the engine's socket and the mounts are below this folder
-    [ ${#state} -le 140 ] || fail "the path $state is too long for databases (140 bytes): clone Coffer to a shorter one, or give --no-serve"
+    local most=76
+    [ "$(id -u)" -ne 0 ] || most=140
+    [ "$(printf %s "$state" | wc -c)" -le $most ] ||
+        fail "the path $state is too long for databases ($most bytes): clone Coffer to a shorter one, or give --no-serve"
 }
 
 # What an earlier run left serving.  Databases that somebody made there himself are not ours to remove.

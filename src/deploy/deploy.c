@@ -108,6 +108,12 @@ control_folder(struct deploy *deploy, struct coffer_error *err)
 
     if (deploy->root)
         return COFFER_OK;
+    /* A Unix socket's name has at most 107 bytes: DIR/run/coffer/volume-0-9999.sock. */
+    if (strlen(deploy->dir) > 76)
+        return error_set(err, COFFER_E_LIMIT,
+                         "the path of an ordinary user's state folder has at most 76 bytes, since "
+                         "sockets are below it: %.200s",
+                         deploy->dir);
     rc = make_folder(deploy->dir, "run", 0700, err);
     (void)snprintf(path, sizeof path, "%s/run", deploy->dir);
     if (rc == COFFER_OK && setenv("XDG_RUNTIME_DIR", path, 1) != 0)
