@@ -99,7 +99,7 @@ export function jobCard(first, { where = true } = {}) {
       actions = want;
       buttons.replaceChildren(...want === "run" ? [act("pause", "Pause", "pause"), act("cancel", "Cancel", "close", "quiet")] :
         want === "wait" ? [act("resume", "Resume", "play", "primary"), act("cancel", "Cancel", "close", "quiet")] : []);
-      if (want === "run" && isRotation(job) && !slider) throttlePlace.append(slider = throttle(id));
+      if (want === "run" && job.kind === "rotate" && !slider) throttlePlace.append(slider = throttle(id));
       throttlePlace.hidden = want === "over";
     }
     const now = part === null ? -1 : Math.floor(part * 10);
