@@ -239,6 +239,8 @@ a_server_is_found_watched_and_stopped(void **state)
     end = (struct pollfd){process_watch(&found), POLLIN, 0};
     assert_true(end.fd >= 0);
     assert_int_equal(poll(&end, 1, 0), 0);
+    while (stat(log, &st) != 0 || st.st_size == 0) /* until it runs: before that it is in our session still */
+        os_real.sleep_ms(&os_real, 5);
     assert_int_equal(getsid(id.pid), id.pid);
     assert_int_equal(process_stop(&id, SIGTERM, 5000, NULL), COFFER_OK);
     assert_int_equal(poll(&end, 1, 1000), 1);
