@@ -259,6 +259,28 @@ COFFER_PUBLIC COFFER_MUST_CHECK int coffer_cell_write(struct coffer *coffer, con
                                                       uint8_t *out, size_t out_max, struct coffer_stored *stored,
                                                       struct coffer_error *err);
 
+/* ---- search terms ---- */
+
+/* What stands beside an envelope, to be written in the same statement: the columns' values, by the index definitions of the keyring. */
+struct coffer_term {
+    const char *column;         /* its name; of tokens on SQLite, the end of the side table's name: TABLE_column(tok, id) */
+    struct coffer_value value;  /* BYTES or INT64; NULL with a NULL value, and for tokens */
+    const int64_t *tokens;      /* of a text index, ascending; else NULL */
+    size_t token_count;
+};
+struct coffer_terms;
+/* The terms of `value` under all indexes of the column that are written now.  A sum draws a new id each time: store what this gives once.
+ * `*out` owns its memory; free with coffer_terms_free(), which overwrites it.
+ *
+ * COFFER_E_STALE  as coffer_seal()      COFFER_E_RANGE  outside what an index declares      COFFER_E_TYPE, COFFER_E_FORMAT, COFFER_E_LIMIT
+ * COFFER_E_KEY    an index has no active key */
+COFFER_PUBLIC COFFER_MUST_CHECK int coffer_terms(struct coffer *coffer, const struct coffer_column *column,
+                                                 const struct coffer_value *value, struct coffer_terms **out,
+                                                 struct coffer_error *err);
+COFFER_PUBLIC size_t coffer_terms_count(const struct coffer_terms *terms);
+COFFER_PUBLIC const struct coffer_term *coffer_terms_at(const struct coffer_terms *terms, size_t i); /* NULL beyond the last */
+COFFER_PUBLIC void coffer_terms_free(struct coffer_terms *terms); /* accepts NULL */
+
 /* ---- without any key ---- */
 
 #define COFFER_KEY_ID_LEN 4

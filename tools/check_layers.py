@@ -12,7 +12,7 @@ USES = {
     "keyring": ["crypto", "base"],
     "kek": BELOW_FIELD,
     "field": BELOW_FIELD,
-    "api": ["search", "sums", "field"] + BELOW_FIELD,
+    "api": ["index", "search", "sums", "field"] + BELOW_FIELD,
     "ledger": BELOW_FIELD,
     "db": ["base"],
     "host": ["api", "kek", "db", "ledger", "field"] + BELOW_FIELD,

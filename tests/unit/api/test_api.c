@@ -514,6 +514,53 @@ a_root_key_opens_a_keyring_of_any_kind_and_an_escrow_file_is_none(void **state)
     keyring_free(escrow);
 }
 
+static void
+terms_of_a_value_stand_beside_its_envelope(void **state)
+{
+    struct fixture *f = *state;
+    struct keyring_index index = {.kind = INDEX_EQUALITY, .state = INDEX_FILLING, .normaliser = 2, .store = "note_eq", .line = "index/1"};
+    const struct coffer_value upper = text("ANNA"), lower = text("anna"), null = {.type = COFFER_NULL};
+    struct coffer_terms *a, *b;
+    uint32_t id;
+
+    memset(index.id.b, 7, 16);
+    memset(index.group.b, 7, 16);
+    memset(index.column.b, 0xa3, 16);
+    assert_int_equal(keyring_key_add(f->keyring, KEY_INDEX, "index/1", "test", 1, &id, NULL), COFFER_OK);
+    assert_int_equal(keyring_key_move(f->keyring, id, KEY_ACTIVE, 2, NULL), COFFER_OK);
+    assert_int_equal(keyring_index_put(f->keyring, &index, NULL), COFFER_OK);
+    index.id.b[0] = 8;
+    index.kind = INDEX_TEXT;
+    strcpy(index.store, "note_tok");
+    index.bits = 48;
+    assert_int_equal(keyring_index_put(f->keyring, &index, NULL), COFFER_OK);
+    next_epoch(f);
+    update(f);
+
+    assert_int_equal(coffer_terms(f->coffer, column(f, "people.note"), &upper, &a, NULL), COFFER_OK);
+    assert_int_equal(coffer_terms(f->coffer, column(f, "people.note"), &lower, &b, NULL), COFFER_OK);
+    assert_int_equal(coffer_terms_count(a), 2);
+    assert_null(coffer_terms_at(a, 2));
+    assert_string_equal(coffer_terms_at(a, 0)->column, "note_eq");
+    assert_int_equal(coffer_terms_at(a, 0)->value.len, 16);
+    assert_memory_equal(coffer_terms_at(a, 0)->value.data, coffer_terms_at(b, 0)->value.data, 16); /* caseless */
+    assert_int_equal(coffer_terms_at(a, 0)->value.data[1], 1); /* the key's version leads */
+    assert_string_equal(coffer_terms_at(a, 1)->column, "note_tok");
+    assert_int_equal(coffer_terms_at(a, 1)->token_count, 4); /* ^an ann nna na$ */
+    assert_memory_equal(coffer_terms_at(a, 1)->tokens, coffer_terms_at(b, 1)->tokens, 4 * sizeof(int64_t));
+    coffer_terms_free(a);
+    coffer_terms_free(b);
+    assert_int_equal(coffer_terms(f->coffer, column(f, "people.note"), &null, &a, NULL), COFFER_OK);
+    assert_int_equal(coffer_terms_at(a, 0)->value.type, COFFER_NULL);
+    assert_null(coffer_terms_at(a, 1)->tokens);
+    coffer_terms_free(a);
+    assert_int_equal(coffer_terms(f->coffer, column(f, "people.ssn"), &upper, &a, NULL), COFFER_OK);
+    assert_int_equal(coffer_terms_count(a), 0);
+    coffer_terms_free(a);
+    assert_int_equal(coffer_terms(f->coffer, column(f, "people.note"), &(struct coffer_value){.type = COFFER_INT64}, &a, NULL), COFFER_E_TYPE);
+    assert_null(a);
+}
+
 #define EACH(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int
@@ -528,6 +575,7 @@ main(void)
         EACH(an_older_or_foreign_keyring_is_refused_and_the_old_one_stays),
         EACH(a_column_handle_follows_a_rotation),
         EACH(no_use_is_lost),
+        EACH(terms_of_a_value_stand_beside_its_envelope),
         EACH(a_stored_cell_is_read_as_its_phase_says),
         EACH(eight_threads_work_on_while_keyrings_are_swapped),
         EACH(no_nonce_is_made_twice_across_a_fork),
