@@ -75,6 +75,13 @@ folder_open(struct volume_fs *fs, int fd)
 }
 
 void
+folders_close(struct volume_fs *fs)
+{
+    while (fs->folders != NULL)
+        folder_close(fs, fs->folders);
+}
+
+void
 op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     struct volume_fs *fs = fs_of(req);

@@ -165,6 +165,7 @@ bool direct_wanted(const struct volume_fs *fs, const struct inode *inode, int fl
 int direct_check(const struct volume_mount_options *options, struct coffer_error *err);
 
 /* ---- dir.c ---- */
+void folders_close(struct volume_fs *fs); /* those that nobody released */
 void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi);
 void op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi);

@@ -278,6 +278,7 @@ run_mounted(struct volume_fs *fs, int signals, struct coffer_error *err)
 static void
 fs_close(struct volume_fs *fs, bool marked)
 {
+    folders_close(fs); /* of a mount that was taken away while they were open */
     inode_table_close(fs);
     if (fs->session != NULL) {
         fuse_session_unmount(
