@@ -28,9 +28,8 @@ struct cat {
     struct cat_column *columns;
     bool json;
     bool sqlite;
-    struct buf line, value_text, open_space, parts_storage;
-    struct coffer_value parts[DB_KEY_MAX];
-    size_t part_count;
+    struct buf line, value_text, open_space;
+    struct row_place place;
     uint64_t auth, key, plaintext;
     const struct keyring *keyring; /* as it is: without what --escrow took */
     uint32_t missing[8];           /* keys that cells asked for in vain; the first few */
@@ -69,38 +68,6 @@ find_columns(struct cat *c, const uint8_t *database, struct coffer_error *err)
         if (column->companion == 0 && column->info.phase != COFFER_OFF)
             return error_set(err, COFFER_E_NOTFOUND, "table %s: the companion %s of %s is not there", c->table->name,
                              column->info.sealed_name, column->info.name);
-    }
-    return COFFER_OK;
-}
-
-/* Primary key of the row, in declared order. */
-static int
-take_place(struct cat *c, const struct coffer_value *cells, struct coffer_error *err)
-{
-    c->part_count = 0;
-    buf_clear(&c->parts_storage);
-    for (int position = 1; position <= DB_KEY_MAX; position++) {
-        for (size_t i = 0; i < c->table->column_count; i++) {
-            const struct db_column *column = &c->table->columns[i];
-            struct coffer_value raw = cells[i];
-            int rc;
-
-            if (column->key_position != position)
-                continue;
-            if (raw.type == COFFER_TEXT && !c->sqlite &&
-                (strncmp(column->sql_type, "character(", 10) == 0 || strncmp(column->sql_type, "bpchar", 6) == 0)) {
-                while (raw.len > 0 && raw.data[raw.len - 1] == ' ')
-                    raw.len--; /* char(n) padding is no part of the value */
-            }
-            /* On SQLite a key part is bound as what is stored, whatever type is declared. */
-            c->parts[c->part_count] = raw;
-            if (!c->sqlite) {
-                rc = reader_value(column->type, &raw, &c->parts_storage, &c->parts[c->part_count], err);
-                if (rc == COFFER_E_NOMEM)
-                    return rc;
-            }
-            c->part_count++;
-        }
     }
     return COFFER_OK;
 }
@@ -179,7 +146,7 @@ read_cell(struct cat *c, const struct cat_column *column, const struct coffer_va
 {
     const struct coffer_value *beside = column->companion != 0 ? &cells[column->companion - 1] : NULL;
     struct coffer_stored stored;
-    int rc = reader_cell(c->coffer, column->sealed, &column->info, (struct coffer_place){c->parts, c->part_count}, &cells[index], beside,
+    int rc = reader_cell(c->coffer, column->sealed, &column->info, (struct coffer_place){c->place.parts, c->place.count}, &cells[index], beside,
                          &c->open_space, &stored, value, err);
 
     if (rc == COFFER_E_KEY)
@@ -242,7 +209,7 @@ print_row(void *arg, const struct coffer_value *cells, size_t count, struct coff
 {
     struct cat *c = arg;
     bool first = true;
-    int rc = take_place(c, cells, err);
+    int rc = row_place_of(&c->place, c->sqlite ? DB_SQLITE : DB_POSTGRESQL, c->table, cells, err);
 
     (void)count;
     buf_clear(&c->line);
@@ -431,7 +398,7 @@ run_cat(struct cli *cli, struct coffer_error *err)
     buf_init(&c.line, CELL_MAX * 2);
     buf_init(&c.value_text, CELL_MAX * 2);
     buf_init(&c.open_space, CELL_MAX);
-    buf_init(&c.parts_storage, CELL_MAX);
+    row_place_init(&c.place);
     cli_catch_signals();
     rc = reader_open(cli, &url, &reader, err);
     if (rc == COFFER_OK)
@@ -451,7 +418,7 @@ run_cat(struct cli *cli, struct coffer_error *err)
     buf_wipe(&c.line);
     buf_wipe(&c.value_text);
     buf_wipe(&c.open_space);
-    buf_wipe(&c.parts_storage);
+    row_place_wipe(&c.place);
     mem_free(c.columns);
     db_table_free(table);
     db_close(db);

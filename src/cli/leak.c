@@ -18,7 +18,8 @@ struct leak_sample {
     struct coffer_column_info info;
     const struct db_table *table;
     size_t parts;
-    struct buf space, part_space;
+    struct row_place place;
+    struct buf space;
 };
 
 int
@@ -43,7 +44,7 @@ leak_sample_free(struct leak_sample *sample)
         wipe(sample->values, sample->room * sizeof *sample->values);
     mem_free(sample->values);
     buf_wipe(&sample->space);
-    buf_wipe(&sample->part_space);
+    row_place_wipe(&sample->place);
     mem_free(sample);
 }
 
@@ -82,22 +83,19 @@ static int
 on_row(void *arg, const struct coffer_value *cells, size_t count, struct coffer_error *err)
 {
     struct leak_sample *s = arg;
-    struct coffer_value parts[DB_KEY_MAX], value;
+    struct coffer_value value;
     struct coffer_stored stored;
-    bool sqlite = db_engine(s->reader->database->db) == DB_SQLITE;
     int rc = COFFER_OK;
 
     if (s->count >= LEAK_ROWS)
         return COFFER_OK;
-    buf_clear(&s->part_space);
-    for (size_t i = 0; rc == COFFER_OK && i < s->parts; i++) {
-        parts[i] = cells[i];
-        for (size_t k = 0; !sqlite && rc == COFFER_OK && k < s->table->column_count; k++)
+    s->place.count = 0;
+    for (size_t i = 0; rc == COFFER_OK && i < s->parts; i++)
+        for (size_t k = 0; rc == COFFER_OK && k < s->table->column_count; k++)
             if (s->table->columns[k].key_position == (int)i + 1)
-                rc = reader_value(s->table->columns[k].type, &cells[i], &s->part_space, &parts[i], err);
-    }
+                rc = row_place_add(&s->place, db_engine(s->reader->database->db), &s->table->columns[k], &cells[i], err);
     if (rc == COFFER_OK)
-        rc = reader_cell(s->reader->coffer, s->handle, &s->info, (struct coffer_place){parts, s->parts}, &cells[s->parts],
+        rc = reader_cell(s->reader->coffer, s->handle, &s->info, (struct coffer_place){s->place.parts, s->place.count}, &cells[s->parts],
                          count > s->parts + 1 ? &cells[s->parts + 1] : NULL, &s->space, &stored, &value, err);
     return rc != COFFER_OK || value.type == COFFER_NULL ? rc : keep(s, &value, err);
 }
@@ -149,7 +147,7 @@ leak_sample_open(struct reader *reader, const char *name, struct leak_sample **o
         return error_nomem(err);
     s->reader = reader;
     buf_init(&s->space, 96u << 20);
-    buf_init(&s->part_space, 1 << 20);
+    row_place_init(&s->place);
     buf_init(&sql, 1 << 16);
     rc = coffer_column_find(reader->coffer, reader->database->id.b, name, &s->handle, err);
     if (rc == COFFER_OK) {

@@ -52,9 +52,8 @@ struct query {
     struct table *out;
     /* of the row at hand: */
     const struct coffer_value *cells;
-    struct coffer_value parts[DB_KEY_MAX];
-    size_t part_count;
-    struct buf part_space, *spaces;
+    struct row_place place;
+    struct buf *spaces;
     struct coffer_value *values; /* opened; type -1: not yet */
     int failed;
     struct coffer_error *err;
@@ -459,26 +458,6 @@ build(struct query *q, struct coffer_error *err)
 
 /* ---- a row ---- */
 
-static int
-take_place(struct query *q)
-{
-    int rc = COFFER_OK;
-
-    q->part_count = 0;
-    buf_clear(&q->part_space);
-    for (int position = 1; position <= DB_KEY_MAX; position++) {
-        for (size_t i = 0; rc == COFFER_OK && i < q->table->column_count; i++) {
-            if (q->table->columns[i].key_position != position)
-                continue;
-            q->parts[q->part_count] = q->cells[i];
-            if (!q->sqlite)
-                rc = reader_value(q->table->columns[i].type, &q->cells[i], &q->part_space, &q->parts[q->part_count], q->err);
-            q->part_count++;
-        }
-    }
-    return rc;
-}
-
 /* Opened once a row. */
 static int
 open_value(struct query *q, size_t i, struct coffer_value *out)
@@ -491,7 +470,7 @@ open_value(struct query *q, size_t i, struct coffer_value *out)
         if (column->handle == NULL) {
             q->values[i] = q->cells[i];
         } else {
-            rc = reader_cell(q->reader->coffer, column->handle, &column->info, (struct coffer_place){q->parts, q->part_count}, &q->cells[i],
+            rc = reader_cell(q->reader->coffer, column->handle, &column->info, (struct coffer_place){q->place.parts, q->place.count}, &q->cells[i],
                              column->companion != 0 ? &q->cells[column->companion - 1] : NULL, &q->spaces[i], &stored, &q->values[i], q->err);
             if (rc != COFFER_OK)
                 return rc;
@@ -670,7 +649,7 @@ on_row(void *arg, const struct coffer_value *cells, size_t count, struct coffer_
     q->candidates++;
     for (size_t i = 0; i < q->table->column_count; i++)
         q->values[i].type = -1;
-    rc = take_place(q);
+    rc = row_place_of(&q->place, db_engine(q->db), q->table, cells, err);
     if (rc != COFFER_OK)
         return rc;
     if (q->where != NULL && condition_holds(q->where, test_row, q) != YES) {
@@ -829,7 +808,7 @@ query_close(struct query *q)
     table_free(q->out);
     buf_wipe(&q->sql);
     buf_wipe(&q->extra_sql);
-    buf_wipe(&q->part_space);
+    row_place_wipe(&q->place);
     mem_free(q->columns);
     mem_free(q->spaces);
     mem_free(q->values);
@@ -861,7 +840,7 @@ run_query(struct cli *cli, struct coffer_error *err)
     q.sqlite = db_engine(q.db) == DB_SQLITE;
     buf_init(&q.sql, 16u << 20);
     buf_init(&q.extra_sql, 16u << 20);
-    buf_init(&q.part_space, 1 << 20);
+    row_place_init(&q.place);
     rc = db_table_open(q.db, table, &q.table, err);
     if (rc == COFFER_OK) {
         q.columns = mem_array(q.table->column_count + 1, sizeof *q.columns);

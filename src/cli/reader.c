@@ -111,32 +111,6 @@ reader_refresh(struct reader *reader, struct coffer_error *err)
     return rc;
 }
 
-int
-reader_value(int type, const struct coffer_value *raw, struct buf *storage, struct coffer_value *out,
-             struct coffer_error *err)
-{
-    *out = *raw;
-    if (raw->type == COFFER_NULL || raw->type == type)
-        return COFFER_OK;
-    if (raw->type == COFFER_TEXT)
-        return value_parse(type, bytes_of(raw->data, raw->len), storage, out, err);
-    if (raw->type == COFFER_INT64 && type == COFFER_BOOL && (raw->i64 == 0 || raw->i64 == 1)) {
-        out->type = COFFER_BOOL;
-        return COFFER_OK;
-    }
-    if (raw->type == COFFER_INT64 && type == COFFER_FLOAT64) {
-        out->type = COFFER_FLOAT64;
-        out->f64 = (double)raw->i64;
-        return COFFER_OK;
-    }
-    if (raw->type == COFFER_BYTES && type == COFFER_UUID && raw->len == 16) {
-        out->type = COFFER_UUID;
-        return COFFER_OK;
-    }
-    return error_set(err, COFFER_E_TYPE, "a value that is stored as %s is no %s", coffer_type_name(raw->type),
-                     coffer_type_name(type));
-}
-
 /* At least `need` bytes that can be written to. */
 static int
 space_for(struct buf *space, size_t need, struct coffer_error *err)

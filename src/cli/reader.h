@@ -8,6 +8,7 @@
 #define COFFER_CLI_READER_H
 
 #include "cli/cli.h"
+#include "rotate/row_place.h"
 
 struct reader {
     struct cli *cli;
@@ -28,8 +29,5 @@ COFFER_MUST_CHECK int reader_refresh(struct reader *reader, struct coffer_error 
 COFFER_MUST_CHECK int reader_cell(struct coffer *coffer, const struct coffer_column *column, const struct coffer_column_info *info,
                                   struct coffer_place place, const struct coffer_value *own, const struct coffer_value *beside,
                                   struct buf *space, struct coffer_stored *stored, struct coffer_value *value, struct coffer_error *err);
-/* A key part or value of type `type` out of what the engine gave or a person wrote.  `storage` keeps what it borrows. */
-COFFER_MUST_CHECK int reader_value(int type, const struct coffer_value *raw, struct buf *storage,
-                                   struct coffer_value *out, struct coffer_error *err);
 
 #endif

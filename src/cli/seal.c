@@ -185,7 +185,7 @@ json_place(struct sealer *s, const json_t *row, struct coffer_place *place, stru
         raw.len = text.len;
         /* Each part in a buffer of its own: the next one may move what this one borrows. */
         buf_init(&one, VALUE_MAX);
-        rc = reader_value(number, &raw, &one, &s->parts[i], err);
+        rc = row_value(number, &raw, &one, &s->parts[i], err);
         if (rc == COFFER_OK && one.ptr != NULL && s->parts[i].data == one.ptr) {
             if (s->parts_storage.len + one.len > s->parts_storage.size)
                 rc = error_set(err, COFFER_E_LIMIT, "a primary key has at most %zu bytes", s->parts_storage.size);
@@ -332,7 +332,7 @@ take_row(struct sealer *s, const struct coffer_column_info *info, const char *te
             type = value_parse(COFFER_INT64, bytes_of(p, len), &s->parts_storage, part, &ignored) == COFFER_OK ? COFFER_INT64
                                                                                                               : COFFER_TEXT;
         }
-        if (reader_value(type, &raw, &s->parts_storage, part, err) != COFFER_OK)
+        if (row_value(type, &raw, &s->parts_storage, part, err) != COFFER_OK)
             return err->status;
         n++;
         p += len;

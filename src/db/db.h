@@ -231,6 +231,7 @@ struct db_batch {
     bool end; /* no row after these within the range */
     struct buf storage;
     struct coffer_value *keys; /* of all rows */
+    struct coffer_value *places; /* likewise, where they are not the keys; else NULL */
     struct db_cell *cells;
 };
 void db_batch_free(struct db_batch *batch);

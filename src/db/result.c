@@ -156,6 +156,7 @@ db_batch_free(struct db_batch *batch)
         return;
     mem_free(batch->cells);
     mem_free(batch->keys);
+    mem_free(batch->places);
     mem_free(batch->rows);
     buf_wipe(&batch->storage);
     mem_free(batch);

@@ -211,6 +211,19 @@ key_list(struct statement *st, const struct db_table *table)
     }
 }
 
+/* Compared as the column's own type, by its index, and char(n) without its padding. */
+static void
+key_param(struct statement *st, const struct db_table *table, size_t i, const struct coffer_value *value)
+{
+    const struct db_column *column = db_table_column(table, table->key[i]);
+
+    param(st, value);
+    if (!on_postgres(st->db))
+        return;
+    text(st, "::");
+    text(st, table->key_kind == DB_KEY_ROWID ? "tid" : column != NULL ? column->sql_type : "text");
+}
+
 static void
 key_is(struct statement *st, const struct db_table *table, const struct coffer_value *key)
 {
@@ -221,9 +234,7 @@ key_is(struct statement *st, const struct db_table *table, const struct coffer_v
         else
             name(st, table->key[i]);
         text(st, " = ");
-        param(st, &key[i]);
-        if (table->key_kind == DB_KEY_ROWID && on_postgres(st->db))
-            text(st, "::tid");
+        key_param(st, table, i, &key[i]);
     }
 }
 
@@ -536,9 +547,7 @@ db_terms_read(struct db *db, const struct db_terms *terms, const char *const *pl
         text(&st, ") > (");
         for (size_t i = 0; i < table->key_count; i++) {
             text(&st, i > 0 ? ", " : "");
-            param(&st, &after[i]);
-            if (table->key_kind == DB_KEY_ROWID && on_postgres(db))
-                text(&st, "::tid");
+            key_param(&st, table, i, &after[i]);
         }
         text(&st, ")");
     }

@@ -6,6 +6,7 @@
 #include "db/terms.h"
 #include "index/index.h"
 #include "rotate/machine.h"
+#include "rotate/row_place.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -242,40 +243,30 @@ struct fill {
     struct work *w;
     struct index *index;
     struct codec *codec;
-    struct buf opened, parts;
+    struct buf opened;
+    struct row_place place;
     uint64_t done, moved, unreadable;
     char first[300]; /* what could not be opened first */
 };
-
-/* A key part as its declared type. */
-static int
-part_value(int type, const struct coffer_value *raw, struct buf *storage, struct coffer_value *out, struct coffer_error *err)
-{
-    *out = *raw;
-    if (raw->type == type || raw->type == COFFER_NULL)
-        return COFFER_OK;
-    if (raw->type == COFFER_BYTES && type == COFFER_UUID && raw->len == 16) {
-        out->type = COFFER_UUID;
-        return COFFER_OK;
-    }
-    if (raw->type == COFFER_TEXT)
-        return value_parse(type, bytes_of(raw->data, raw->len), storage, out, err);
-    return error_set(err, COFFER_E_TYPE, "a key part is stored as %s and not as %s", coffer_type_name(raw->type), coffer_type_name(type));
-}
 
 static int
 fill_row(struct fill *f, struct db_term_row *row, struct stored *stored, struct coffer_error *err)
 {
     const struct keyring_column *column = f->w->column;
-    struct coffer_value value = {.type = COFFER_NULL}, parts[KEYRING_PARTS_MAX];
-    struct coffer_place place = {.parts = parts, .count = column->part_count};
+    struct coffer_value value = {.type = COFFER_NULL};
+    struct coffer_place place;
     int rc = COFFER_OK;
 
     if (row->sealed.ptr == NULL)
         return COFFER_OK;
-    buf_clear(&f->parts);
-    for (size_t i = 0; rc == COFFER_OK && i < column->part_count; i++)
-        rc = part_value(column->parts[i].type, &row->place[i], &f->parts, &parts[i], err);
+    f->place.count = 0;
+    for (size_t i = 0; rc == COFFER_OK && i < column->part_count; i++) {
+        const struct db_column *part = db_table_column(f->w->table, column->parts[i].name);
+
+        rc = part == NULL ? error_set(err, COFFER_E_NOTFOUND, "%s has no column %s any more", column->table, column->parts[i].name)
+                          : row_place_add(&f->place, db_engine(f->w->s->database->db), part, &row->place[i], err);
+    }
+    place = (struct coffer_place){f->place.parts, f->place.count};
     buf_clear(&f->opened);
     buf_bytes(&f->opened, row->sealed); /* room for what is opened: never longer */
     if (rc == COFFER_OK)
@@ -402,7 +393,7 @@ fill_open(struct work *w, struct fill *f, struct coffer_error *err)
     memset(f, 0, sizeof *f);
     f->w = w;
     buf_init(&f->opened, 64u << 20);
-    buf_init(&f->parts, 1 << 20);
+    row_place_init(&f->place);
     rc = session_codec(w->s, &f->codec, err);
     if (rc == COFFER_OK)
         rc = index_new(w->s->keyring, &w->def, w->column, &f->index, err);
@@ -416,7 +407,7 @@ fill_close(struct fill *f)
 {
     index_free(f->index);
     buf_wipe(&f->opened);
-    buf_wipe(&f->parts);
+    row_place_wipe(&f->place);
 }
 
 /* Until a pass finds nothing that it can do. */

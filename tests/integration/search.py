@@ -132,6 +132,18 @@ def ask(url, data, number):
     assert ordered == sorted(r[3] for r in data if r[3] is not None)
 
 
+def bound_to_padded_keys(url, now):
+    """Terms of a column that is bound to a key of char(n) and date: every reader has to see the key as the writer did."""
+    sql(url, "CREATE TABLE visits (site char(6) NOT NULL, day date NOT NULL, note text, PRIMARY KEY (site, day))")
+    sql(url, "INSERT INTO visits VALUES ('eu', '2026-01-02', 'first'), ('us', '2026-01-03', 'second'), ('us', '2026-01-04', '')")
+    coffer("protect", *now, "--bind", "row", "--search", "eq,text" if ENGINE == "postgresql" else "eq", url, "visits.note")
+    found = coffer("query", "--json", url, "--table", "visits", "--select", "site,note", "--where", "note = 'SECOND'")
+    assert json.loads(found)["note"] == "second", found
+    coffer("rotate", *now, "--terms", url, "visits.note")
+    assert "second" in coffer("query", url, "--table", "visits", "--select", "note", "--where", "note in ('second', 'x')")
+    coffer("report", "leakage", url, "visits.note")
+
+
 def refuse(text, *says):
     assert all(s in text for s in says), text
 
@@ -168,6 +180,9 @@ def main():
     assert len(found.splitlines()) == sum(1 for r in data if r[2] not in (None, "000000001") and r[1] is not None and "an" not in r[1])
     refuse(coffer("unprotect", *now, url, f"{TABLE}.ssn", code=3), "--drop-search")
     print("ok   what cannot be asked is refused", flush=True)
+
+    bound_to_padded_keys(url, now)
+    print("ok   keys of padded text and dates", flush=True)
 
     coffer("rotate", *now, url)
     ask(url, data, QUERIES // 4)

@@ -388,6 +388,31 @@ take_cell(const struct pg_walk_cell *c, const PGresult *result, int row, int *co
         out->sealed = (struct bytes){keep(storage, sealed.ptr, sealed.len), sealed.len};
 }
 
+/* The padding of char(n) is no part of a value, and so not of a place; the key keeps it, to find the row by. */
+static int
+bare_places(const struct pg_walk *walk, struct db_batch *batch, struct coffer_error *err)
+{
+    size_t padded = 0;
+
+    for (size_t k = 0; k < walk->key_count && !walk->by_ctid; k++)
+        padded += walk->key_types[k]->oid == PG_BPCHAR;
+    if (padded == 0 || batch->place_count == 0 || batch->count == 0)
+        return COFFER_OK;
+    batch->places = mem_array(batch->count, batch->key_count * sizeof *batch->places);
+    if (batch->places == NULL)
+        return error_nomem(err);
+    for (size_t i = 0; i < batch->count; i++) {
+        struct coffer_value *place = batch->places + i * batch->key_count;
+
+        memcpy(place, batch->rows[i].key, batch->key_count * sizeof *place);
+        for (size_t k = 0; k < batch->key_count; k++)
+            while (walk->key_types[k]->oid == PG_BPCHAR && place[k].len > 0 && place[k].data[place[k].len - 1] == ' ')
+                place[k].len--;
+        batch->rows[i].place = place;
+    }
+    return COFFER_OK;
+}
+
 static int
 take_rows(const struct pg_walk *walk, const PGresult *result, struct db_batch *batch,
           struct coffer_error *err)
@@ -432,7 +457,7 @@ take_rows(const struct pg_walk *walk, const PGresult *result, struct db_batch *b
                 settle(&row->cells[k].plain.data, &batch->storage);
         }
     }
-    return rc;
+    return rc == COFFER_OK ? bare_places(walk, batch, err) : rc;
 }
 
 static int
