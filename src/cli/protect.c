@@ -87,7 +87,7 @@ searches_given(const struct args *args, const char *option, unsigned *kinds, str
 {
     const char *values[ARGS_MAX];
     size_t count = args_all(args, option, values, ARGS_MAX);
-    int rc = COFFER_OK, kind;
+    int rc = COFFER_OK, kind = 0;
 
     for (size_t i = 0; i < count; i++) {
         const char *at = values[i];

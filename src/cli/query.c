@@ -62,6 +62,7 @@ struct query {
 static int
 column_named(struct query *q, const char *name, size_t *out, struct coffer_error *err)
 {
+    *out = 0;
     for (size_t i = 0; i < q->table->column_count; i++) {
         if (strcmp(q->table->columns[i].name, name) == 0) {
             *out = i;

@@ -97,11 +97,35 @@ db_terms_side(const struct db *db, const struct db_terms *terms, char out[2 * DB
         (void)snprintf(out, 2 * DB_NAME_MAX, "%s_%s", terms->table->name, terms->columns[0].name);
 }
 
-/* Names of what we make: at most 63 bytes, as PostgreSQL wants. */
+/* At most 18 bytes of a name, whole characters. */
+static int
+beginning(const char *text)
+{
+    size_t len = strlen(text), n = len < 18 ? len : 18;
+
+    while (n > 0 && n < len && ((uint8_t)text[n] & 0xc0) == 0x80)
+        n--;
+    return (int)n;
+}
+
+/* Names of what we make: at most 63 bytes, as PostgreSQL wants; what does not fit gets a number of its own (FNV-1a), so that two long names
+ * do not become one. */
 static void
 made_name(const struct db *db, const struct db_terms *terms, const char *what, char out[64])
 {
-    (void)snprintf(out, 64, "coffer_%.24s_%.24s_%s", bare(db, terms->table->name), terms->columns[0].name, what);
+    const char *table = bare(db, terms->table->name), *column = terms->columns[0].name;
+    uint32_t number = 2166136261u;
+
+    if (strlen(table) + strlen(column) <= 45) {
+        (void)snprintf(out, 64, "coffer_%.*s_%.*s_%.6s", (int)strlen(table), table, (int)strlen(column), column, what);
+        return;
+    }
+    for (const char *p = table; *p != '\0'; p++)
+        number = (number ^ (uint8_t)*p) * 16777619u;
+    number *= 16777619u;
+    for (const char *p = column; *p != '\0'; p++)
+        number = (number ^ (uint8_t)*p) * 16777619u;
+    (void)snprintf(out, 64, "coffer_%.*s_%.*s_%08x_%.6s", beginning(table), table, beginning(column), column, (unsigned)number, what);
 }
 
 static const char *
@@ -400,6 +424,22 @@ agrees(struct statement *st, const struct db_terms *terms, const char *row)
     text(st, " IS NULL)");
 }
 
+/* The table's name as SQL has it, as a value. */
+static struct coffer_value
+quoted_name(struct db *db, const char *table, struct buf *room, struct coffer_error *err)
+{
+    struct statement st;
+
+    begin(&st, db);
+    table_name(&st, table);
+    *room = st.sql; /* the caller's to wipe */
+    if (buf_status(room, err) != COFFER_OK) {
+        buf_wipe(room);
+        return (struct coffer_value){.type = COFFER_NULL};
+    }
+    return (struct coffer_value){.type = COFFER_TEXT, .data = room->ptr, .len = room->len};
+}
+
 static int
 require_by_trigger(struct db *db, const struct db_terms *terms, const char *when, const char *what, struct coffer_error *err)
 {
@@ -423,6 +463,8 @@ db_terms_require(struct db *db, const struct db_terms *terms, struct coffer_erro
 {
     struct db_result *result = NULL;
     char constraint[64];
+    struct coffer_value quoted;
+    struct buf name_room;
     struct statement st;
     bool there;
     int rc;
@@ -437,7 +479,16 @@ db_terms_require(struct db *db, const struct db_terms *terms, struct coffer_erro
     begin(&st, db);
     text(&st, "SELECT 1 FROM pg_constraint WHERE conname = ");
     param(&st, &(struct coffer_value){.type = COFFER_TEXT, .data = (const uint8_t *)constraint, .len = strlen(constraint)});
+    text(&st, " AND conrelid = CAST(");
+    quoted = quoted_name(db, terms->table->name, &name_room, err);
+    if (quoted.type == COFFER_NULL) {
+        buf_wipe(&st.sql);
+        return error_nomem(err);
+    }
+    param(&st, &quoted);
+    text(&st, " AS regclass)");
     rc = run(&st, &result, err);
+    buf_wipe(&name_room);
     if (rc != COFFER_OK)
         return rc;
     there = result->rows > 0;
@@ -637,7 +688,12 @@ write_side(struct db *db, const struct db_terms *terms, const struct db_result *
     name(&st, side);
     text(&st, " WHERE id = ");
     param(&st, &row->key[0]);
-    rc = run(&st, NULL, err);
+    rc = run(&st, &there, err);
+    if (rc != COFFER_OK)
+        return rc;
+    if (there->affected == 0 && (row->sealed.ptr == NULL || row->token_count == 0))
+        row->skip = true; /* a text without tokens: there is nothing that could say that it was seen */
+    db_result_free(there);
     for (size_t i = 0; rc == COFFER_OK && row->sealed.ptr != NULL && i < row->token_count; i++) {
         begin(&st, db);
         text(&st, "INSERT INTO ");
@@ -649,7 +705,7 @@ write_side(struct db *db, const struct db_terms *terms, const struct db_result *
         text(&st, ")");
         rc = run(&st, NULL, err);
     }
-    row->written = rc == COFFER_OK;
+    row->written = rc == COFFER_OK && !row->skip;
     return rc;
 }
 

@@ -8,7 +8,9 @@
 #include "rotate/machine.h"
 #include "rotate/row_place.h"
 
+#include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { FILL_ROWS = 500 };
@@ -212,20 +214,23 @@ change_remove(struct keyring *kr, void *arg, struct coffer_error *err)
 static int
 change(struct work *w, const char *event, keyring_change how, struct change *arg, struct coffer_error *err)
 {
-    char details[3 * KEYRING_NAME_MAX];
-    char table[KEYRING_NAME_MAX], column[KEYRING_NAME_MAX];
+    char name[2 * KEYRING_NAME_MAX], *details;
+    json_t *object;
+    int rc;
 
-    /* Names are quoted by whoever reads the log; here they must not end the text. */
-    for (size_t i = 0; i < sizeof table; i++)
-        table[i] = w->column->table[i] == '"' || w->column->table[i] == '\\' ? '_' : w->column->table[i];
-    for (size_t i = 0; i < sizeof column; i++)
-        column[i] = w->column->name[i] == '"' || w->column->name[i] == '\\' ? '_' : w->column->name[i];
-    (void)snprintf(details, sizeof details, "{\"column\":\"%s.%s\",\"kind\":\"%s\"}", table, column, index_kind_name(w->def.kind));
+    (void)snprintf(name, sizeof name, "%s.%s", w->column->table, w->column->name);
+    object = json_pack("{s:s, s:s}", "column", name, "kind", index_kind_name(w->def.kind));
+    details = object != NULL ? json_dumps(object, JSON_COMPACT) : NULL;
+    json_decref(object);
+    if (details == NULL)
+        return error_nomem(err);
     arg->index = w->def;
     arg->database = &w->s->database->id;
     arg->who = w->s->env->who;
     arg->now_us = w->s->env->os->now_us(w->s->env->os);
-    return session_change(w->s, event, details, how, arg, err);
+    rc = session_change(w->s, event, details, how, arg, err);
+    free(details);
+    return rc;
 }
 
 static int

@@ -101,7 +101,7 @@ add_sums(struct sum_set *set, unsigned version, uint64_t rows, uint64_t weight,
          const struct sum_sums *add, struct coffer_error *err)
 {
     bool wide = (set->flags & SUM_WIDE) != 0, tagged = (set->flags & SUM_TAGGED) != 0;
-    struct part_sums *sums;
+    struct part_sums *sums = NULL;
     int rc = find_sums(set, version, &sums, err);
 
     if (rc != COFFER_OK)

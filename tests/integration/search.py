@@ -142,6 +142,16 @@ def bound_to_padded_keys(url, now):
     coffer("rotate", *now, "--terms", url, "visits.note")
     assert "second" in coffer("query", url, "--table", "visits", "--select", "note", "--where", "note in ('second', 'x')")
     coffer("report", "leakage", url, "visits.note")
+    # Names so long that what is made for them would be cut to one name.
+    long = "a_column_with_a_name_of_forty_characters"
+    sql(url, f"CREATE TABLE a_table_with_a_name_of_forty_characters_ (id bigint PRIMARY KEY, {long}_x text, {long}_y text)")
+    sql(url, "INSERT INTO a_table_with_a_name_of_forty_characters_ VALUES (1, 'a', 'b')")
+    wide = f"a_table_with_a_name_of_forty_characters_.{long}"
+    coffer("protect", *now, "--search", "eq", url, f"{wide}_x", f"{wide}_y")
+    assert "1" in coffer("query", url, "--table", "a_table_with_a_name_of_forty_characters_", "--select", "id", "--where", f"{long}_x = 'A' and {long}_y = 'b'")
+    indexes = sql(url, "SELECT count(*) FROM " + ("sqlite_master WHERE type = 'index' AND" if ENGINE == "sqlite" else "pg_class WHERE relkind = 'i' AND") +
+                  (" name" if ENGINE == "sqlite" else " relname") + " LIKE 'coffer_a_table%_idx'")
+    assert str(indexes).strip("[](),") == "2", indexes
 
 
 def refuse(text, *says):
