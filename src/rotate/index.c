@@ -1,33 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "rotate/index.h"
+#include "rotate/index_internal.h"
 
 #include "base/mem.h"
 #include "base/number.h"
-#include "db/terms.h"
-#include "index/index.h"
-#include "rotate/machine.h"
-#include "rotate/row_place.h"
 
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { FILL_ROWS = 500 };
-
-/* One index under work: its definition as the keyring has it, its column, the database's side. */
-struct work {
-    struct session *s;
-    struct keyring_index def;
-    struct keyring_column *column; /* a copy */
-    struct db_table *table;
-    struct db_terms terms;
-    struct index_range range;
-    const char *place[KEYRING_PARTS_MAX];
-};
-
 static void
-work_close(struct work *w)
+work_close(struct index_work *w)
 {
     db_table_free(w->table);
     mem_free(w->column);
@@ -35,8 +18,8 @@ work_close(struct work *w)
 }
 
 /* What the database sees of the index, for rows of `version`. */
-static int
-work_terms(struct work *w, unsigned version, struct coffer_error *err)
+int
+index_work_terms(struct index_work *w, unsigned version, struct coffer_error *err)
 {
     struct stored_column columns[INDEX_COLUMNS_MAX];
     size_t count = index_columns(&w->def, columns);
@@ -64,7 +47,7 @@ work_terms(struct work *w, unsigned version, struct coffer_error *err)
 }
 
 static int
-work_open(struct session *s, const struct keyring_index *def, const struct keyring_column *column, struct work *w, struct coffer_error *err)
+work_open(struct session *s, const struct keyring_index *def, const struct keyring_column *column, struct index_work *w, struct coffer_error *err)
 {
     int rc;
 
@@ -79,7 +62,7 @@ work_open(struct session *s, const struct keyring_index *def, const struct keyri
         w->place[i] = w->column->parts[i].name;
     rc = column_table(s, w->column, &w->table, err);
     if (rc == COFFER_OK)
-        rc = work_terms(w, 1, err);
+        rc = index_work_terms(w, 1, err);
     if (rc != COFFER_OK)
         work_close(w);
     return rc;
@@ -212,7 +195,7 @@ change_remove(struct keyring *kr, void *arg, struct coffer_error *err)
 }
 
 static int
-change(struct work *w, const char *event, keyring_change how, struct change *arg, struct coffer_error *err)
+change(struct index_work *w, const char *event, keyring_change how, struct change *arg, struct coffer_error *err)
 {
     char name[2 * KEYRING_NAME_MAX], *details;
     json_t *object;
@@ -234,215 +217,12 @@ change(struct work *w, const char *event, keyring_change how, struct change *arg
 }
 
 static int
-enter_state(struct work *w, int state, const char *event, struct coffer_error *err)
+enter_state(struct index_work *w, int state, const char *event, struct coffer_error *err)
 {
     struct change arg = {0};
 
     w->def.state = state;
     return change(w, event, state == INDEX_FILLING ? change_enter : change_put, &arg, err);
-}
-
-/* ---- filling in ---- */
-
-struct fill {
-    struct work *w;
-    struct index *index;
-    struct codec *codec;
-    struct buf opened;
-    struct row_place place;
-    uint64_t done, moved, unreadable;
-    char first[300]; /* what could not be opened first */
-};
-
-static int
-fill_row(struct fill *f, struct db_term_row *row, struct stored *stored, struct coffer_error *err)
-{
-    const struct keyring_column *column = f->w->column;
-    struct coffer_value value = {.type = COFFER_NULL};
-    struct coffer_place place;
-    int rc = COFFER_OK;
-
-    if (row->sealed.ptr == NULL)
-        return COFFER_OK;
-    f->place.count = 0;
-    for (size_t i = 0; rc == COFFER_OK && i < column->part_count; i++) {
-        const struct db_column *part = db_table_column(f->w->table, column->parts[i].name);
-
-        rc = part == NULL ? error_set(err, COFFER_E_NOTFOUND, "%s has no column %s any more", column->table, column->parts[i].name)
-                          : row_place_add(&f->place, db_engine(f->w->s->database->db), part, &row->place[i], err);
-    }
-    place = (struct coffer_place){f->place.parts, f->place.count};
-    buf_clear(&f->opened);
-    buf_bytes(&f->opened, row->sealed); /* room for what is opened: never longer */
-    if (rc == COFFER_OK)
-        rc = buf_status(&f->opened, err);
-    if (rc == COFFER_OK)
-        rc = codec_open(f->codec, column, &place, row->sealed, f->opened.ptr, f->opened.len, &value, NULL, err);
-    if (rc == COFFER_OK)
-        rc = index_store(f->index, &value, stored, err);
-    if (rc != COFFER_OK)
-        return rc;
-    memcpy(row->values, stored->values, f->w->terms.count * sizeof *row->values);
-    row->tokens = stored->tokens.at;
-    row->token_count = stored->tokens.count;
-    return COFFER_OK;
-}
-
-static bool
-of_the_row(int rc)
-{
-    return rc == COFFER_E_AUTH || rc == COFFER_E_KEY || rc == COFFER_E_FORMAT || rc == COFFER_E_TYPE || rc == COFFER_E_LIMIT ||
-           rc == COFFER_E_RANGE;
-}
-
-static int
-fill_batch(struct fill *f, struct db_term_rows *rows, struct coffer_error *err)
-{
-    struct stored *stored = mem_array(rows->count, sizeof *stored);
-    int rc = stored == NULL ? error_nomem(err) : COFFER_OK;
-
-    for (size_t i = 0; rc == COFFER_OK && i < rows->count; i++) {
-        struct coffer_error why = {0};
-        int failed = fill_row(f, &rows->rows[i], &stored[i], &why);
-
-        if (failed == COFFER_OK)
-            continue;
-        if (!of_the_row(failed)) {
-            rc = error_set(err, failed, "%s", why.message);
-            break;
-        }
-        rows->rows[i].skip = true;
-        if (f->unreadable++ == 0)
-            (void)snprintf(f->first, sizeof f->first, "%.250s", why.message);
-    }
-    if (rc == COFFER_OK)
-        rc = db_terms_write(f->w->s->database->db, &f->w->terms, rows, NULL, err);
-    for (size_t i = 0; rc == COFFER_OK && i < rows->count; i++) {
-        f->done += rows->rows[i].written;
-        f->moved += !rows->rows[i].written && !rows->rows[i].skip;
-    }
-    for (size_t i = 0; stored != NULL && i < rows->count; i++)
-        stored_wipe(&stored[i]);
-    mem_free(stored);
-    return rc;
-}
-
-/* Where a batch ended, kept beyond the batch. */
-static int
-keep_key(const struct coffer_value *key, size_t count, struct buf *storage, struct coffer_value *out, struct coffer_error *err)
-{
-    size_t at = 0;
-
-    buf_clear(storage);
-    for (size_t i = 0; i < count; i++)
-        buf_add(storage, key[i].data, key[i].data != NULL ? key[i].len : 0);
-    for (size_t i = 0; i < count; i++) {
-        out[i] = key[i];
-        if (key[i].data == NULL)
-            continue;
-        out[i].data = storage->ptr + at;
-        at += key[i].len;
-    }
-    return buf_status(storage, err);
-}
-
-static int
-fill_pass(struct fill *f, uint64_t *found, struct throttle *throttle, struct coffer_error *err)
-{
-    struct work *w = f->w;
-    struct coffer_value after[DB_KEY_MAX];
-    struct buf key;
-    bool more = true, begun = false;
-    int rc = COFFER_OK;
-
-    *found = 0;
-    buf_init(&key, 1 << 20);
-    while (rc == COFFER_OK && more) {
-        int64_t at = w->s->env->os->monotonic_ms(w->s->env->os);
-        struct db_term_rows rows;
-
-        if (stopped(w->s->env)) {
-            rc = error_set(err, COFFER_E_CANCELLED, "stopped; run the same command again to go on");
-            break;
-        }
-        rc = db_terms_read(w->s->database->db, &w->terms, w->place, w->column->part_count, begun ? after : NULL, FILL_ROWS, &rows, err);
-        if (rc != COFFER_OK)
-            break;
-        more = rows.count == FILL_ROWS;
-        if (rows.count > 0) {
-            begun = true;
-            rc = keep_key(rows.rows[rows.count - 1].key, w->table->key_count, &key, after, err);
-            if (rc == COFFER_OK)
-                rc = fill_batch(f, &rows, err);
-        }
-        *found += rows.count;
-        say_progress(w->s->env, "fill", f->done, w->table->estimate_rows > f->done ? w->table->estimate_rows : f->done, 0, 0);
-        if (rc == COFFER_OK && rows.count > 0)
-            rc = throttle_after(throttle, rows.count, (double)(w->s->env->os->monotonic_ms(w->s->env->os) - at), w->s->env, err);
-        db_term_rows_free(&rows);
-        if (rc == COFFER_E_CONFLICT) { /* busy: the same rows again */
-            rc = COFFER_OK;
-            more = true;
-            w->s->env->os->sleep_ms(w->s->env->os, 50);
-        }
-    }
-    buf_wipe(&key);
-    return rc;
-}
-
-static int
-fill_open(struct work *w, struct fill *f, struct coffer_error *err)
-{
-    int rc;
-
-    memset(f, 0, sizeof *f);
-    f->w = w;
-    buf_init(&f->opened, 64u << 20);
-    row_place_init(&f->place);
-    rc = session_codec(w->s, &f->codec, err);
-    if (rc == COFFER_OK)
-        rc = index_new(w->s->keyring, &w->def, w->column, &f->index, err);
-    if (rc == COFFER_OK)
-        rc = work_terms(w, index_version(f->index), err);
-    return rc;
-}
-
-static void
-fill_close(struct fill *f)
-{
-    index_free(f->index);
-    buf_wipe(&f->opened);
-    row_place_wipe(&f->place);
-}
-
-/* Until a pass finds nothing that it can do. */
-static int
-fill(struct work *w, const char *step, struct coffer_error *err)
-{
-    struct throttle *throttle = NULL;
-    struct fill f;
-    uint64_t found = 1;
-    unsigned passes = 0;
-    int rc = fill_open(w, &f, err);
-
-    if (rc == COFFER_OK)
-        rc = throttle_new(&w->s->options->throttle, w->s->database, w->table, w->s->env->os, &throttle, err);
-    while (rc == COFFER_OK && found > 0 && passes++ < 100) {
-        uint64_t before = f.done;
-
-        f.unreadable = f.moved = 0;
-        rc = fill_pass(&f, &found, throttle, err);
-        if (f.done == before && f.moved == 0)
-            break;
-    }
-    if (rc == COFFER_OK && f.unreadable > 0)
-        rc = error_set(err, COFFER_E_REFUSED, "%s of %s.%s got no terms, the first because: %s.  Repair them and run the same command again",
-                       counted(f.unreadable, "row").text, w->column->table, w->column->name, f.first);
-    if (rc == COFFER_OK)
-        say(w->s->env, ROTATE_DONE, step, "%s filled in", counted(f.done, "row").text);
-    throttle_free(throttle);
-    fill_close(&f);
-    return rc;
 }
 
 /* ---- add ---- */
@@ -528,7 +308,7 @@ add_one(struct session *s, const struct rotate_index *asked, struct coffer_error
     const struct keyring_column *column = NULL;
     const struct keyring_index *known;
     struct keyring_index def;
-    struct work w;
+    struct index_work w;
     int rc = find_column(s, asked->column, &column, err);
 
     if (rc != COFFER_OK)
@@ -561,7 +341,7 @@ add_one(struct session *s, const struct rotate_index *asked, struct coffer_error
     if (rc == COFFER_OK)
         rc = pass_gate(s, keyring_index(s->keyring, &def.id)->state_epoch, "gate", err);
     for (unsigned tries = 0; rc == COFFER_OK; tries++) {
-        rc = fill(&w, "fill", err);
+        rc = index_fill(&w, "fill", err);
         if (rc == COFFER_OK)
             rc = db_terms_index(s->database->db, &w.terms, err);
         if (rc == COFFER_OK)
@@ -625,12 +405,12 @@ rotate_index_add(const struct rotate_env *env, const struct rotate_index *indexe
 struct one_arg {
     const char *column;
     int kind;
-    int (*work)(struct work *w, struct coffer_error *err);
+    int (*work)(struct index_work *w, struct coffer_error *err);
     size_t done;
 };
 
 static int
-drop_one(struct work *w, struct coffer_error *err)
+drop_one(struct index_work *w, struct coffer_error *err)
 {
     struct change arg = {0};
     int rc = COFFER_OK;
@@ -664,7 +444,7 @@ key_in(const struct keyring *kr, const struct keyring_index *def, enum key_state
 }
 
 static int
-rotate_one(struct work *w, struct coffer_error *err)
+rotate_one(struct index_work *w, struct coffer_error *err)
 {
     struct session *s = w->s;
     struct change arg = {0};
@@ -689,7 +469,7 @@ rotate_one(struct work *w, struct coffer_error *err)
     if (rc == COFFER_OK)
         rc = pass_gate(s, keyring_epoch(s->keyring), "gate", err);
     if (rc == COFFER_OK)
-        rc = fill(w, "fill", err);
+        rc = index_fill(w, "fill", err);
     if (rc == COFFER_OK)
         rc = change(w, "index.proven", change_retire, &arg, err);
     if (rc == COFFER_OK)
@@ -713,7 +493,7 @@ each_index(struct session *s, void *arg, struct coffer_error *err)
     *column = *found;
     for (int kind = INDEX_EQUALITY; rc == COFFER_OK && kind <= INDEX_PAILLIER; kind++) {
         const struct keyring_index *index = find_index(s->keyring, &column->id, kind);
-        struct work w;
+        struct index_work w;
 
         if (index == NULL || (one->kind != 0 && kind != one->kind))
             continue;
