@@ -197,7 +197,7 @@ enum { JUDGED_ROWS = 100 }; /* fewer tell nothing about what is to come */
 
 /* What the terms would reveal, before they are made: D and F want a reason. */
 static int
-judge_leak(struct cli *cli, const struct cli_url *url, const char *name, struct keyring_index *def, struct coffer_error *err)
+judge_leak(struct cli *cli, const struct rotate_env *env, const struct cli_url *url, const char *name, struct keyring_index *def, struct coffer_error *err)
 {
     const char *accepted = args_text(cli->args, "accept-leak");
     struct reader reader = {0};
@@ -219,9 +219,11 @@ judge_leak(struct cli *cli, const struct cli_url *url, const char *name, struct 
     if (rc != COFFER_OK || leak.rows < JUDGED_ROWS || leak.grade <= 'B')
         return rc;
     if (leak.grade <= 'C' || def->kind == INDEX_TEXT || accepted != NULL) {
-        if (!cli->json)
-            printf("warning  %s: %s terms give away %.0f %% of the rows at least, to somebody %s (grade %c)\n", name, index_kind_name(def->kind),
-                   100 * leak.share, leak.who, leak.grade);
+        struct rotate_event event = {.kind = ROTATE_WARN, .step = "index"};
+
+        (void)snprintf(event.text, sizeof event.text, "%.200s: %s terms give away %.0f %% of the rows at least, to somebody %s (grade %c)", name,
+                       index_kind_name(def->kind), 100 * leak.share, leak.who, leak.grade);
+        env->say(env->arg, &event);
         return COFFER_OK;
     }
     return error_set(err, COFFER_E_REFUSED,
@@ -248,7 +250,7 @@ protect_indexes(struct cli *cli, const struct rotate_env *env, const struct cli_
                 continue;
             rc = index_for(env, columns[i].name, kind, &model, &index.def, err);
             if (rc == COFFER_OK)
-                rc = judge_leak(cli, url, columns[i].name, &index.def, err);
+                rc = judge_leak(cli, env, url, columns[i].name, &index.def, err);
             if (rc == COFFER_OK)
                 rc = rotate_index_add(env, &index, 1, options, err);
         }
