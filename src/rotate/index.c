@@ -33,7 +33,8 @@ index_work_terms(struct index_work *w, unsigned version, struct coffer_error *er
     w->terms.count = count;
     w->terms.unique = w->def.unique;
     for (size_t i = 0; i < count; i++) {
-        (void)snprintf(w->terms.columns[i].name, sizeof w->terms.columns[i].name, "%s", columns[i].name);
+        _Static_assert(sizeof w->terms.columns[i].name == sizeof columns[i].name, "names of one length");
+        memcpy(w->terms.columns[i].name, columns[i].name, sizeof columns[i].name);
         w->terms.columns[i].form = columns[i].form == STORED_TERM    ? DB_TERM_16
                                    : columns[i].form == STORED_BYTES ? DB_TERM_BYTES
                                    : columns[i].form == STORED_INT   ? DB_TERM_INT

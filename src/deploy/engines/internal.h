@@ -60,6 +60,8 @@ bool loopback(const char *listen);
 /* What a client on this machine connects to: listen, or 127.0.0.1 or ::1 where it is any address; IPv6 in brackets. */
 void url_host(const char *listen, struct buf *out);
 void url_escape(const char *text, struct buf *out);
+/* What was written becomes `out`, if nothing failed so far; `text`, which bears a password, is wiped.  `out` has text->max + 1 bytes. */
+COFFER_MUST_CHECK int url_end(int rc, struct buf *text, char *out, struct coffer_error *err);
 /* Twice wherever `quote` is in `text`; no quotes around it. */
 void quote_double(const char *text, char quote, struct buf *out);
 /* {"tables": …} out of lines with a JSON array [name, rows] each. */

@@ -200,12 +200,7 @@ url(const struct engine_place *place, char *out, size_t max, struct coffer_error
             buf_str(&text, "/ca.crt");
         }
     }
-    if (rc == COFFER_OK)
-        rc = buf_status(&text, err);
-    if (rc == COFFER_OK)
-        memcpy(out, buf_cstr(&text), text.len + 1);
-    buf_wipe(&text);
-    return rc;
+    return url_end(rc, &text, out, err);
 }
 
 const struct engine engine_redis = {

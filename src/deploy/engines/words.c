@@ -121,3 +121,14 @@ check_setting(const char *name, const char *seen, const char *wanted, const char
     buf_wipe(&text);
     return rc;
 }
+
+int
+url_end(int rc, struct buf *text, char *out, struct coffer_error *err)
+{
+    if (rc == COFFER_OK)
+        rc = buf_status(text, err);
+    if (rc == COFFER_OK)
+        memcpy(out, buf_cstr(text), text->len + 1);
+    buf_wipe(text);
+    return rc;
+}
