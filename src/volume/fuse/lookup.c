@@ -120,29 +120,17 @@ lookup_entry(struct volume_fs *fs, struct inode *inode, struct fuse_entry_param 
     return 0;
 }
 
-/* By its lower name, without asking where it stands: while there is one form alone. */
+/* Names held: between a copy's taking its file's name and our knowing it (mirror.c), the name would give the same file another inode. */
 static int
-acquire_present(struct volume_fs *fs, struct inode *folder, const char *lower, const char *name,
-                struct inode **out)
+acquire(struct volume_fs *fs, struct inode *folder, const char *lower, const char *name, struct inode **out)
 {
-    char present[VOLUME_NAME_MAX + 1];
-    int rc = lower != NULL ? 0 : lookup_name(fs, name, present);
-
-    return rc != 0 ? rc : inode_acquire(fs, folder->fd, lower != NULL ? lower : present, out);
-}
-
-static int
-acquire_standing(struct volume_fs *fs, struct inode *folder, const char *name, struct inode **out)
-{
-    char lower[VOLUME_NAME_MAX + 1];
+    char found[VOLUME_NAME_MAX + 1];
     int rc;
 
-    pthread_rwlock_rdlock(&fs->names);
-    rc = lookup_standing(fs, folder->fd, name, lower);
-    if (rc == 0)
-        rc = inode_acquire(fs, folder->fd, lower, out);
-    pthread_rwlock_unlock(&fs->names);
-    return rc;
+    if (lower != NULL && !fs->format->names_mixed(fs->volume))
+        return inode_acquire(fs, folder->fd, lower, out);
+    rc = lookup_standing(fs, folder->fd, name, found);
+    return rc != 0 ? rc : inode_acquire(fs, folder->fd, found, out);
 }
 
 int
@@ -150,16 +138,13 @@ lookup_in(struct volume_fs *fs, struct inode *folder, const char *lower, const c
           struct fuse_entry_param *entry)
 {
     struct inode *inode = NULL;
-    bool mixed = fs->format->names_mixed(fs->volume);
     int rc = inode_pin(fs, folder, REACH_NODE, NULL);
 
     if (rc != 0)
         return rc;
-    if (!mixed)
-        rc = acquire_present(fs, folder, lower, name, &inode);
-    /* Not there may mean: where it no longer is, if the form changed just now. */
-    if (mixed || (rc != 0 && fs->format->names_mixed(fs->volume)))
-        rc = acquire_standing(fs, folder, name, &inode);
+    pthread_rwlock_rdlock(&fs->names);
+    rc = acquire(fs, folder, lower, name, &inode);
+    pthread_rwlock_unlock(&fs->names);
     inode_unpin(fs, folder);
     if (rc != 0)
         return rc;
