@@ -155,6 +155,16 @@ settle_links(struct walk *walk)
     return rc;
 }
 
+/* After the last round: a name that had gone from where it was noted may stand elsewhere.  What has several names still is left to
+ * another walk. */
+static int
+last_look(struct walk *walk)
+{
+    int rc = catch_up(walk);
+
+    return rc == COFFER_OK ? links_move(walk) : rc;
+}
+
 int
 online_rest(struct walk *walk)
 {
@@ -170,7 +180,7 @@ online_rest(struct walk *walk)
         if (rc == COFFER_OK)
             rc = online_nameless(walk);
     } while (rc == COFFER_OK && left > 0 && !walk->last_round);
-    return rc;
+    return rc == COFFER_OK && walk->last_round ? last_look(walk) : rc;
 }
 
 /* ---- of a scan ---- */

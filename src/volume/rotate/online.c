@@ -352,6 +352,15 @@ online_copy(struct walk *walk, const struct tree_entry *entry)
     return rc == COFFER_OK && again ? links_add(walk, entry) : rc;
 }
 
+/* Its names were changed just then: it is looked for anew, or in the last round left to another walk, which has to come. */
+static void
+unsettled(struct walk *walk, const struct linked *file)
+{
+    walk->unsettled++;
+    if (walk->last_round)
+        walk_miss(walk, file->count > 0 ? file->paths[0] : "(a file with several names)", NULL, -EBUSY);
+}
+
 int
 online_links(struct walk *walk, struct linked *file)
 {
@@ -365,14 +374,12 @@ online_links(struct walk *walk, struct linked *file)
     if (known == -ENOENT)
         return COFFER_OK;
     if (known != 0) {
-        walk->unsettled++;
-        if (walk->last_round)
-            walk_miss(walk, file->paths[0], NULL, -EBUSY);
+        unsettled(walk, file);
         return COFFER_OK;
     }
     place.folder = path_folder(walk->root, file->paths[0], &name);
     if (place.folder < 0) {
-        walk->unsettled++;
+        unsettled(walk, file);
         return COFFER_OK;
     }
     known = inode_acquire(walk->fs, place.folder, name, &inode);
@@ -385,7 +392,8 @@ online_links(struct walk *walk, struct linked *file)
     if (known == 0)
         inode_release(walk->fs, inode, 1);
     close(place.folder);
-    walk->unsettled += again;
+    if (again)
+        unsettled(walk, file);
     return rc;
 }
 
